@@ -1,0 +1,90 @@
+"""The errors a user can see, one small tree.  Imports nothing of ours.
+
+Raise anywhere, print once (in `builder.cli`).  Any other exception is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+
+class CogsmithError(Exception):
+    """Something the user can act on.
+
+    `brief` is one sentence without a full stop: what went wrong.  `details` holds the evidence (the failing
+    command, the last lines, every problem found).  `hint` says what to do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, brief: str, *, details: str | None = None, hint: str | None = None) -> None:
+        super().__init__(brief)
+        self.brief = brief
+        self.details = details
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [self.brief]
+        if self.details:
+            parts.append(self.details)
+        if self.hint:
+            parts.append(f"hint: {self.hint}")
+        return "\n".join(parts)
+
+
+class ConfigError(CogsmithError):
+    """`cog.yaml`, or something it names, is wrong."""
+
+    exit_code = 3
+
+
+class ResolveError(CogsmithError):
+    """A package, base image or interpreter that was asked for cannot be had."""
+
+    exit_code = 4
+
+
+class FetchError(CogsmithError):
+    """A file could not be downloaded, or is not the one that was asked for."""
+
+    exit_code = 5
+
+
+class LayerError(CogsmithError):
+    """An input of a layer (wheel, deb, project file) is hostile, damaged or changed meanwhile."""
+
+    exit_code = 6
+
+
+class StoreError(CogsmithError):
+    """The local store cannot be read or written, or does not hold what was asked for."""
+
+    exit_code = 7
+
+
+class SandboxError(CogsmithError):
+    """This machine cannot run a container the way that was asked for."""
+
+    exit_code = 8
+
+
+class BackendError(CogsmithError):
+    """A backend lacks something, or failed."""
+
+    exit_code = 9
+
+
+class RegistryError(CogsmithError):
+    """A registry refused, or could not be reached."""
+
+    exit_code = 10
+
+
+class LockError(CogsmithError):
+    """The lock file is malformed, stale or incomplete."""
+
+    exit_code = 11
+
+
+class SchemaError(CogsmithError):
+    """The model's source does not say what its inputs and outputs are."""
+
+    exit_code = 12

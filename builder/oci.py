@@ -1,0 +1,117 @@
+"""OCI image-spec 1.1 documents as plain data: descriptor, manifest, configuration.  Stdlib only; no I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from builder.plan import Compression, ImageConfig, canonical_json
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER_MEDIA_TYPES: dict[Compression, str] = {
+    "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
+    "plain": "application/vnd.oci.image.layer.v1.tar",
+    "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
+}
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """A blob by digest (`sha256:...`), with its size in bytes and media type."""
+
+    media_type: str
+    digest: str
+    size: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The descriptor as the image-spec writes it."""
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Descriptor:
+        """Read a descriptor; unknown members are dropped."""
+        return cls(media_type=str(data["mediaType"]), digest=str(data["digest"]), size=int(data["size"]))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PackedLayer:
+    """A layer that exists as bytes: `digest` is of the blob, `diff_id` of the tar inside it; sizes in bytes."""
+
+    digest: str
+    diff_id: str
+    size: int
+    media_type: str
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The manifest's view of the layer."""
+        return Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A JSON blob: its descriptor and its exact bytes."""
+
+    descriptor: Descriptor
+    data: bytes
+
+
+def document(data: Any, *, media_type: str) -> Document:
+    """Serialise `data` canonically (sorted keys, no spaces)."""
+    raw = canonical_json(data)
+    digest = "sha256:" + hashlib.sha256(raw).hexdigest()
+    return Document(descriptor=Descriptor(media_type=media_type, digest=digest, size=len(raw)), data=raw)
+
+
+def image_config(
+    config: ImageConfig, *, platform: str, epoch: int, layers: Sequence[PackedLayer], comments: Sequence[str]
+) -> Document:
+    """The image configuration; `comments` holds one line of history for each layer."""
+    os_name, _, architecture = platform.partition("/")
+    architecture, _, variant = architecture.partition("/")
+    created = datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    inner: dict[str, Any] = {
+        "Env": [f"{name}={value}" for name, value in config.env],
+        "Cmd": list(config.cmd),
+        "WorkingDir": config.working_dir,
+        "ExposedPorts": {port: {} for port in config.exposed_ports},
+        "Labels": dict(config.labels),
+    }
+    if config.entrypoint:
+        inner["Entrypoint"] = list(config.entrypoint)
+    data: dict[str, Any] = {
+        "created": created,
+        "architecture": architecture,
+        "os": os_name,
+        "config": inner,
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        "history": [{"created": created, "created_by": comment} for comment in comments],
+    }
+    if variant:
+        data["variant"] = variant
+    return document(data, media_type=CONFIG)
+
+
+def image_manifest(
+    config: Descriptor, *, layers: Sequence[PackedLayer], annotations: Sequence[tuple[str, str]]
+) -> Document:
+    """The image manifest over `config` and `layers`, in order from the base up."""
+    data: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": config.to_json(),
+        "layers": [layer.descriptor.to_json() for layer in layers],
+    }
+    if annotations:
+        data["annotations"] = dict(annotations)
+    return document(data, media_type=MANIFEST)

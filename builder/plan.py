@@ -1,0 +1,253 @@
+"""The plan: what an image holds, as frozen plain data.  Stdlib only; no I/O.
+
+A layer says what it holds, never how to make it.  `Plan.to_json()` is exactly what a backend receives, and
+`layer_key()` names the bytes of a pure layer: two layers with the same key have the same digest on every machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+PLAN_FORMAT = 1
+"""Version of the plan's JSON."""
+
+LAYER_FORMAT = 1
+"""Version of the layer bytes (docs/design.md); part of every layer key, raised whenever any byte may change."""
+
+DEFAULT_EPOCH = 1735689600
+"""2025-01-01T00:00:00Z: the latest modification time in an image, unless `SOURCE_DATE_EPOCH` says otherwise."""
+
+Compression: TypeAlias = Literal["gzip", "plain", "zstd"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Codec:
+    """The compressor of layers that are not already deflate: its name, exact version and level (all shape the bytes)."""
+
+    name: str = "libdeflate"
+    version: str = "0.9.0"
+    level: int = 6
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Deb:
+    """A Debian package file, by hash.  `filename` is its path below a mirror (`pool/main/...`)."""
+
+    package: str
+    version: str
+    architecture: str
+    filename: str
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Wheel:
+    """A wheel, by hash.  `name` is normalised (PEP 503)."""
+
+    name: str
+    version: str
+    filename: str
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One path of a source tree, relative, `/`-separated.
+
+    `type` is `file`, `dir` or `symlink`.  `mode` holds permission bits only.  `size` and `sha256` are of the
+    content of a file, `target` is that of a symbolic link.
+    """
+
+    path: str
+    type: Literal["file", "dir", "symlink"] = "file"
+    mode: int = 0o644
+    size: int = 0
+    sha256: str = ""
+    target: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Generated:
+    """A small text file that no folder holds: its content is part of the plan."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """The image's Python: absolute path inside the image and full version."""
+
+    path: str
+    version: str
+
+    @property
+    def minor(self) -> str:
+        """`3.11` of `3.11.2`."""
+        return ".".join(self.version.split(".")[:2])
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BaseLayer:
+    """A layer of a base image, by digest; its bytes are never rewritten."""
+
+    kind: Literal["base"] = "base"
+    digest: str
+    diff_id: str
+    size: int
+    media_type: str
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DebianLayer:
+    """A Debian system made from packages.
+
+    `executed` is true when a maintainer script is not one of those whose effects are modelled: then the packages are
+    configured by the image's own `dpkg` in a sandbox, and the bytes come from there.
+    """
+
+    kind: Literal["debian"] = "debian"
+    suite: str
+    architecture: str
+    debs: tuple[Deb, ...]
+    epoch: int
+    executed: bool = False
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WheelsLayer:
+    """Wheels installed in `prefix`, a virtual environment of the Python `python` (`3.11`)."""
+
+    kind: Literal["wheels"] = "wheels"
+    prefix: str
+    python: str
+    wheels: tuple[Wheel, ...]
+    epoch: int
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeLayer:
+    """The virtual environment's skeleton, the `cog` SDK and the server with wheels of its own.
+
+    Holds `venv` (`pyvenv.cfg`, `bin/python`), `files` below `root` and `wheels` in `root/server`.
+    """
+
+    kind: Literal["runtime"] = "runtime"
+    root: str
+    venv: str
+    interpreter: Interpreter
+    version: str
+    files: tuple[Entry, ...]
+    generated: tuple[Generated, ...]
+    wheels: tuple[Wheel, ...]
+    epoch: int
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FilesLayer:
+    """Files of the project below `root`: its code, or one large file (`role` says which)."""
+
+    kind: Literal["files"] = "files"
+    role: Literal["code", "weights"]
+    root: str
+    entries: tuple[Entry, ...]
+    generated: tuple[Generated, ...] = ()
+    epoch: int
+    reason: str = ""
+
+
+Layer: TypeAlias = BaseLayer | DebianLayer | WheelsLayer | RuntimeLayer | FilesLayer
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """The part of the OCI image configuration that is decided here; mappings are kept as sorted or ordered pairs."""
+
+    env: tuple[tuple[str, str], ...]
+    entrypoint: tuple[str, ...]
+    cmd: tuple[str, ...]
+    working_dir: str
+    exposed_ports: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...]
+    annotations: tuple[tuple[str, str], ...] = ()
+    """Of the manifest, not of the configuration."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """Where a file named by hash can be downloaded.  Never part of an identity."""
+
+    sha256: str
+    size: int
+    name: str
+    urls: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything a backend needs to make the image, and nothing else."""
+
+    format: int = PLAN_FORMAT
+    platform: str
+    epoch: int
+    compression: Compression = "gzip"
+    codec: Codec = Codec()
+    layers: tuple[Layer, ...]
+    config: ImageConfig
+    remotes: tuple[Remote, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON-ready data, reasons and URLs included."""
+        return to_plain(self)
+
+    @property
+    def id(self) -> str:
+        """sha256 of the plan without reasons and URLs: equal ids mean equal images."""
+        data = self.to_json()
+        del data["remotes"]
+        for layer in data["layers"]:
+            layer.pop("reason", None)
+            _drop_filenames(layer)
+        return hashlib.sha256(canonical_json(data)).hexdigest()
+
+
+def layer_key(layer: Layer, *, compression: Compression, codec: Codec) -> str:
+    """The identity of a pure layer: a hash of its content, the compression and the codec; not of what lies below it."""
+    spec = to_plain(layer)
+    spec.pop("reason", None)
+    _drop_filenames(spec)
+    data = {"codec": to_plain(codec), "compression": compression, "format": LAYER_FORMAT, "layer": spec}
+    return hashlib.sha256(canonical_json(data)).hexdigest()
+
+
+def _drop_filenames(spec: dict[str, Any]) -> None:
+    # A deb's path on a mirror does not shape the layer; a wheel's file name neither (its tags are in WHEEL).
+    for item in (*spec.get("debs", ()), *spec.get("wheels", ())):
+        del item["filename"]
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses and tuples as dicts and lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {k: to_plain(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_plain(v) for v in value]
+    return value
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces, UTF-8: the only form that is hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
