@@ -209,7 +209,8 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON-ready data, reasons and URLs included."""
-        return to_plain(self)
+        data: dict[str, Any] = to_plain(self)
+        return data
 
     @property
     def id(self) -> str:

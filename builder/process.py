@@ -1,0 +1,56 @@
+"""Every subprocess of the builder but the sandbox starts here.  Imports `errors` only; never prints."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from builder.errors import BackendError, CogsmithError
+
+LAST_LINES = 20
+"""How much of a failed program's output goes into the error."""
+
+
+def find(name: str, *, purpose: str, hint: str | None = None) -> str:
+    """The absolute path of program `name`; a `BackendError` that says what it is needed for if there is none."""
+    path = shutil.which(name)
+    if path is None:
+        raise BackendError(f"could not find `{name}`, which is required to {purpose}", hint=hint)
+    return path
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    purpose: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    error: type[CogsmithError] = BackendError,
+    hint: str | None = None,
+) -> bytes:
+    """Run a program to its end and return its standard output.
+
+    `purpose` completes "could not ..." in the error, which holds the command to paste and the last lines of its
+    standard error.  `env` replaces the environment; `error` is the class raised when the program fails.
+    """
+    command = [os.fspath(word) for word in argv]
+    try:
+        done = subprocess.run(command, input=stdin, capture_output=True, env=env, cwd=cwd, check=False)
+    except OSError as problem:
+        raise error(f"could not {purpose}: {problem.strerror}", details=shlex.join(command), hint=hint) from problem
+    if done.returncode:
+        raise error(f"could not {purpose}", details=explain(command, done.returncode, done.stderr, cwd=cwd), hint=hint)
+    return done.stdout
+
+
+def explain(command: Sequence[str], code: int, output: bytes, *, cwd: Path | None = None) -> str:
+    """What a person needs to reproduce a failed command: the command, how it ended, its last lines."""
+    ended = f"exit code {code}" if code >= 0 else f"signal {-code}"
+    place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
+    lines = output.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:]
+    return "\n".join([f"command: {place}{shlex.join(command)}", f"ended with {ended}", *lines])
