@@ -1,0 +1,55 @@
+"""What a file in a layer holds, without holding it: bytes, or a place in a file on disk.
+
+No I/O here; `builder.layers.gzip` and its neighbours read what these name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TypeAlias
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Data:
+    """Bytes in memory: small and generated files."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes in the layer's file."""
+        return len(self.data)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FileSlice:
+    """`size` bytes of the file `path` from `offset`, as they are.
+
+    With `sha256` (hex, of the slice) the bytes are verified while they are packed, and so is, for a slice that starts
+    at 0 and is `whole`, that the file ends there.
+    """
+
+    path: Path
+    offset: int = 0
+    size: int
+    sha256: str = ""
+    whole: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Deflated:
+    """Raw deflate bytes (RFC 1951) inside the file `path`, which inflate to `size` bytes with CRC-32 `crc32`.
+
+    With `sha256` (hex, of the inflated bytes) that is verified as well while they are packed.
+    """
+
+    path: Path
+    offset: int
+    compressed_size: int
+    size: int
+    crc32: int
+    sha256: str = ""
+
+
+Content: TypeAlias = Data | FileSlice | Deflated
