@@ -1,0 +1,118 @@
+"""`cog.yaml` as a frozen value with every default explicit, and the hash of what a resolution depends on.
+
+Imports `errors` only; pydantic and the YAML reader are imported when a file is read, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from builder.plan import canonical_json, to_plain
+
+FILE_NAME = "cog.yaml"
+DEFAULT_PYTHON = "3.13"
+
+_SUITES = {"3.11": "bookworm", "3.13": "trixie"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A secret that a command of `build.run` sees as a file at `target`."""
+
+    type: str
+    id: str
+    target: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One line of `build.run`."""
+
+    command: str
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WeightSource:
+    """Where managed weights come from, and which files of it."""
+
+    uri: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """Managed weights: a named set of files mounted at `target`."""
+
+    name: str
+    target: str
+    sources: tuple[WeightSource, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What `cog.yaml` asks for.  `run` and `train` are `path/file.py:Name`; `predict` is kept as `run`."""
+
+    python_version: str
+    """`3.11`, or `3.11.2` where the file names a patch release."""
+    python_requirements: str | None = None
+    """A path as written: absolute, or relative to the project."""
+    python_packages: tuple[str, ...] = ()
+    system_packages: tuple[str, ...] = ()
+    commands: tuple[Command, ...] = ()
+    """`build.run`."""
+    pre_install: tuple[str, ...] = ()
+    base_image: str | None = None
+    """`build.base_image`: a reference, or `oci:PATH[:TAG]`."""
+    gpu: bool = False
+    cuda: str | None = None
+    cudnn: str | None = None
+    sdk_version: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    """In the order of the file."""
+    run: str | None = None
+    train: str | None = None
+    image: str | None = None
+    model: str | None = None
+    concurrency: int | None = None
+    weights: tuple[Weight, ...] = ()
+    warnings: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    """What a person should be told; no part of the value."""
+
+    @property
+    def python_minor(self) -> str:
+        """`3.11` of `3.11.2`."""
+        return ".".join(self.python_version.split(".")[:2])
+
+
+def debian_suite(python_version: str) -> str | None:
+    """The Debian release whose own Python is `python_version` (`3.11`, `3.11.2`), if this release knows one."""
+    return _SUITES.get(".".join(python_version.split(".")[:2]))
+
+
+def config_hash(config: Config, requirements_text: str) -> str:
+    """sha256 of everything in the project that a resolution depends on; the text counts with its line ends."""
+    data = {
+        "base_image": config.base_image,
+        "commands": to_plain(config.commands),
+        "cuda": config.cuda,
+        "cudnn": config.cudnn,
+        "gpu": config.gpu,
+        "pre_install": list(config.pre_install),
+        "python_packages": list(config.python_packages),
+        "python_version": config.python_version,
+        "requirements": requirements_text,
+        "sdk_version": config.sdk_version,
+        "system_packages": list(config.system_packages),
+    }
+    return hashlib.sha256(canonical_json(data)).hexdigest()
+
+
+def load(text: str, *, path: Path) -> Config:
+    """Read the text of a `cog.yaml`; every problem at once in one `ConfigError`.  `path` is for messages only."""
+    from builder.config.document import read
+
+    return read(text, path=path)

@@ -1,0 +1,62 @@
+"""What was resolved, as a value and as `pylock.cog.toml`.  No I/O; imports `config`, `plan`, `oci` and `errors` only."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from builder.oci import PackedLayer
+from builder.plan import BaseLayer, Deb, Interpreter, Remote, Wheel
+
+FILE_NAME = "pylock.cog.toml"
+LOCK_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DebianBase:
+    """A Debian system made from these packages; `executed` with its `reason` when a maintainer script is not modelled."""
+
+    suite: str
+    architecture: str
+    debs: tuple[Deb, ...]
+    executed: bool = False
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBase:
+    """An image by digest: `reference` as the user wrote it, `digest` of the manifest of the platform.
+
+    `env` and `labels` are the image's own, in its order; `glibc` is the version of its C library (`2.36`).
+    """
+
+    reference: str
+    digest: str
+    media_type: str
+    size: int
+    layers: tuple[BaseLayer, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    glibc: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """Everything that was read from the world, by hash.
+
+    `wheels` are the model's packages, `runtime_wheels` the server's.  `layers` holds, by layer key, the layers that
+    were packed before.  `remotes` says where each file can be had and is no part of any identity.
+    """
+
+    config_hash: str
+    platform: str
+    interpreter: Interpreter
+    base: DebianBase | ImageBase
+    wheels: tuple[Wheel, ...]
+    runtime_version: str
+    runtime_wheels: tuple[Wheel, ...]
+    layers: tuple[tuple[str, PackedLayer], ...] = ()
+    remotes: tuple[Remote, ...] = ()
