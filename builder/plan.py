@@ -26,7 +26,7 @@ Compression: TypeAlias = Literal["gzip", "plain", "zstd"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
-    """The compressor of layers that are not already deflate: its name, exact version and level (all shape the bytes)."""
+    """The compressor of layers that are not already deflate: name, exact version and level all shape the bytes."""
 
     name: str = "libdeflate"
     version: str = "0.9.0"
@@ -195,6 +195,16 @@ class Remote:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """What a layer of this key must come out as; `size` is of the blob, in bytes."""
+
+    key: str
+    digest: str
+    diff_id: str
+    size: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Everything a backend needs to make the image, and nothing else."""
 
@@ -206,6 +216,7 @@ class Plan:
     layers: tuple[Layer, ...]
     config: ImageConfig
     remotes: tuple[Remote, ...] = ()
+    locked: tuple[Locked, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON-ready data, reasons and URLs included."""
@@ -216,7 +227,7 @@ class Plan:
     def id(self) -> str:
         """sha256 of the plan without reasons and URLs: equal ids mean equal images."""
         data = self.to_json()
-        del data["remotes"]
+        del data["remotes"], data["locked"]
         for layer in data["layers"]:
             layer.pop("reason", None)
             _drop_filenames(layer)

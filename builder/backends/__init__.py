@@ -1,1 +1,46 @@
-"""placeholder"""
+"""The backends: modules that satisfy `Backend`, listed in `BACKENDS`.
+
+A backend carries out a plan.  It runs commands where a layer is executed; it never makes bytes that end up in an image:
+the packer in `builder.layers` does, which is why every backend gives the same digest.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+from builder.errors import BackendError
+from builder.plan import Plan
+from builder.report import Report
+from builder.store import Store, StoredImage
+
+BACKENDS: dict[str, str] = {
+    "embedded": "builder.backends.embedded",
+}
+"""Name → module.  Names rather than modules, so that choosing one does not import the others."""
+
+DEFAULT = "embedded"
+
+
+class Backend(Protocol):
+    """What a module must offer to be a backend."""
+
+    def check(self, plan: Plan) -> Sequence[str]:
+        """Everything that is missing here to carry out `plan`, each with what to do about it; empty when all is there."""
+
+    def build(
+        self, plan: Plan, *, store: Store, local: Mapping[str, Path], name: str, threads: int, report: Report
+    ) -> StoredImage:
+        """Carry out `plan` and give the image the name `name` in the store.
+
+        `local` maps sha256 → path of the files that need no download (the project's and the runtime's).
+        """
+
+
+def backend(name: str) -> Backend:
+    """The backend called `name`; a `BackendError` that lists them if there is none."""
+    if name not in BACKENDS:
+        raise BackendError(f"there is no backend `{name}`", hint=f"choose one of: {', '.join(sorted(BACKENDS))}")
+    return cast("Backend", importlib.import_module(BACKENDS[name]))

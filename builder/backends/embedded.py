@@ -1,0 +1,138 @@
+"""The default backend: every layer from the packer, in this process.  Needs Python, and nothing else.
+
+Only a Debian base whose maintainer scripts are not all modelled needs more: a sandbox to run them in.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from builder import oci
+from builder.backends import assemble, debootstrap
+from builder.codec import codec_for
+from builder.errors import LayerError
+from builder.fetch import ensure
+from builder.layers.pack import pack
+from builder.oci import PackedLayer
+from builder.plan import (
+    BaseLayer,
+    DebianLayer,
+    FilesLayer,
+    Layer,
+    Locked,
+    Plan,
+    RuntimeLayer,
+    WheelsLayer,
+    layer_key,
+    to_plain,
+)
+from builder.report import Report
+from builder.store import Store, StoredImage
+
+
+def check(plan: Plan) -> Sequence[str]:
+    """What is missing on this machine: nothing, unless a layer must be executed."""
+    if any(isinstance(layer, DebianLayer) and layer.executed for layer in plan.layers):
+        return debootstrap.check()
+    return []
+
+
+def build(
+    plan: Plan, *, store: Store, local: Mapping[str, Path], name: str, threads: int, report: Report
+) -> StoredImage:
+    """Make the layers that the store lacks, then the configuration and the manifest."""
+    made = {
+        index: found for index, layer in enumerate(plan.layers) if (found := _present(layer, plan=plan, store=store))
+    }
+    missing = [index for index in range(len(plan.layers)) if index not in made]
+    if missing:
+        inputs = _inputs([plan.layers[index] for index in missing], plan=plan, store=store, local=local, report=report)
+        with concurrent.futures.ThreadPoolExecutor(max_workers=threads) as pool:
+            futures = {
+                pool.submit(
+                    _make, plan.layers[index], plan=plan, store=store, inputs=inputs, threads=threads, report=report
+                ): index
+                for index in missing
+            }
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    made[futures[future]] = future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    return assemble.image(plan, layers=[made[index] for index in range(len(plan.layers))], store=store, name=name)
+
+
+def _present(layer: Layer, *, plan: Plan, store: Store) -> PackedLayer | None:
+    """The layer, if nothing need be made: a base's layer always, ours if the store has its blob."""
+    if isinstance(layer, BaseLayer):
+        return PackedLayer(digest=layer.digest, diff_id=layer.diff_id, size=layer.size, media_type=layer.media_type)
+    key = layer_key(layer, compression=plan.compression, codec=plan.codec)
+    if (found := store.layer(key)) is not None:
+        return found
+    locked = _locked(plan, key)
+    if locked is None or not store.has_blob(locked.digest):
+        return None
+    packed = PackedLayer(
+        digest=locked.digest,
+        diff_id=locked.diff_id,
+        size=locked.size,
+        media_type=oci.LAYER_MEDIA_TYPES[plan.compression],
+    )
+    store.record_layer(key, packed)
+    return packed
+
+
+def _locked(plan: Plan, key: str) -> Locked | None:
+    return next((locked for locked in plan.locked if locked.key == key), None)
+
+
+def _inputs(
+    layers: Sequence[Layer], *, plan: Plan, store: Store, local: Mapping[str, Path], report: Report
+) -> Mapping[str, Path]:
+    wanted: set[str] = set()
+    for layer in layers:
+        match layer:
+            case DebianLayer():
+                wanted |= {deb.sha256 for deb in layer.debs}
+            case WheelsLayer() | RuntimeLayer():
+                wanted |= {wheel.sha256 for wheel in layer.wheels}
+            case FilesLayer() | BaseLayer():
+                pass
+    remotes = [remote for remote in plan.remotes if remote.sha256 in wanted]
+    return {**local, **ensure(remotes, store=store, report=report)}
+
+
+def _make(
+    layer: Layer, *, plan: Plan, store: Store, inputs: Mapping[str, Path], threads: int, report: Report
+) -> PackedLayer:
+    key = layer_key(layer, compression=plan.compression, codec=plan.codec)
+    codec = codec_for(plan.codec, plan.compression)
+    with store.writer() as out:
+        if isinstance(layer, DebianLayer) and layer.executed:
+            report.warn(layer.reason)
+            packed = debootstrap.pack_executed(
+                layer, inputs=inputs, out=out, codec=codec, compression=plan.compression, threads=threads, report=report
+            )
+        else:
+            packed = pack(
+                to_plain(layer), inputs=inputs, out=out, codec=codec, compression=plan.compression, threads=threads
+            )
+        locked = _locked(plan, key)
+        if locked is not None and locked.digest != packed.digest:
+            raise LayerError(
+                f"the layer with {layer.reason} came out as {packed.digest}, but the lock says {locked.digest}",
+                hint="the lock was made by another release of Cogsmith: run `cogsmith lock` again",
+            )
+        out.commit(packed.digest)
+    result = PackedLayer(
+        digest=packed.digest,
+        diff_id=packed.diff_id,
+        size=packed.size,
+        media_type=oci.LAYER_MEDIA_TYPES[plan.compression],
+    )
+    store.record_layer(key, result)
+    report.note(f"made {result.digest[7:19]} {layer.reason}")
+    return result

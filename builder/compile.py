@@ -1,0 +1,249 @@
+"""(Config, Lock, Source) → Plan: which layers an image has, in which order, and why.
+
+A pure function: reads no file, no clock, no environment.  Imports `config`, `lock`, `plan` and `errors` only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from builder.config import Config
+from builder.errors import ConfigError
+from builder.lock import DebianBase, ImageBase, Lock
+from builder.plan import (
+    DEFAULT_EPOCH,
+    BaseLayer,
+    Compression,
+    DebianLayer,
+    Entry,
+    FilesLayer,
+    Generated,
+    ImageConfig,
+    Layer,
+    Locked,
+    Plan,
+    RuntimeLayer,
+    Wheel,
+    WheelsLayer,
+    to_plain,
+)
+
+VENV = "/opt/venv"
+RUNTIME_ROOT = "/opt/cogsmith"
+SOURCE_ROOT = "/src"
+SCHEMA_PATH = ".cog/openapi_schema.json"
+PORT = "5000/tcp"
+
+LARGE_WHEEL = 10 * 1024 * 1024
+"""A wheel file of at least so many bytes is a layer of its own.  A constant of the format, never a property of one
+image: two unrelated models that use the same torch share its blob."""
+
+MAX_LAYERS = 100
+"""At most so many layers of ours on any base (runtimes stop at about 127); the shared layer takes the rest."""
+
+_TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def compile_plan(
+    config: Config,
+    *,
+    lock: Lock,
+    code: Sequence[Entry],
+    large: Sequence[Entry],
+    runtime: Sequence[Entry],
+    schema: Mapping[str, Any] | None,
+    version: str,
+    epoch: int = DEFAULT_EPOCH,
+    compression: Compression = "gzip",
+) -> Plan:
+    """The plan of a project.
+
+    `code` and `large` are the project's files (the latter become layers of their own), `runtime` the files of the
+    SDK and the server, `schema` the model's OpenAPI document, `version` this release's, for the labels.
+    Raises `ConfigError` if the image would have more layers than a container runtime can mount.
+    """
+    layers: list[Layer] = [*_base_layers(lock, epoch=epoch)]
+    if len(large) > MAX_LAYERS // 2:
+        raise ConfigError(
+            f"the project has {len(large)} large files, each a layer of its own; at most {MAX_LAYERS // 2} fit",
+            hint="pack them into archives, or exclude those that the model does not need in `.dockerignore`",
+        )
+    room = MAX_LAYERS - len(large) - 4  # the base, the shared wheels, the runtime, the code
+    layers += _wheel_layers(lock, epoch=epoch, room=room)
+    layers.append(_runtime_layer(lock, runtime=runtime, epoch=epoch))
+    layers += [
+        FilesLayer(role="weights", root=SOURCE_ROOT, entries=(entry,), epoch=epoch, reason=f"large file `{entry.path}`")
+        for entry in large
+    ]
+    generated: tuple[Generated, ...] = ()
+    if schema is not None:
+        generated = (Generated(path=SCHEMA_PATH, text=dump_schema(schema)),)
+    layers.append(
+        FilesLayer(
+            role="code",
+            root=SOURCE_ROOT,
+            entries=tuple(code),
+            generated=generated,
+            epoch=epoch,
+            reason="the project's files and its schema; last, because they change most",
+        )
+    )
+    return Plan(
+        platform=lock.platform,
+        epoch=epoch,
+        compression=compression,
+        layers=tuple(layers),
+        config=_image_config(config, lock=lock, schema=schema, version=version),
+        remotes=lock.remotes,
+        locked=tuple(
+            Locked(key=key, digest=packed.digest, diff_id=packed.diff_id, size=packed.size)
+            for key, packed in lock.layers
+        ),
+    )
+
+
+def dump_schema(schema: Mapping[str, Any]) -> str:
+    """The schema as the image holds it: compact, in its own order, with `<`, `>`, `&` escaped as Go does."""
+    text = json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _base_layers(lock: Lock, *, epoch: int) -> Sequence[Layer]:
+    match lock.base:
+        case DebianBase() as base:
+            why = f"Debian {base.suite} with Python {lock.interpreter.version}, {len(base.debs)} packages"
+            if base.executed:
+                why += f"; configured by dpkg in a sandbox: {base.reason}"
+            return [
+                DebianLayer(
+                    suite=base.suite,
+                    architecture=base.architecture,
+                    debs=base.debs,
+                    epoch=epoch,
+                    executed=base.executed,
+                    reason=why,
+                )
+            ]
+        case ImageBase() as base:
+            return [
+                BaseLayer(
+                    digest=layer.digest,
+                    diff_id=layer.diff_id,
+                    size=layer.size,
+                    media_type=layer.media_type,
+                    reason=f"base image `{base.reference}`",
+                )
+                for layer in base.layers
+            ]
+
+
+def _wheel_layers(lock: Lock, *, epoch: int, room: int) -> list[Layer]:
+    by_size = sorted(lock.wheels, key=lambda wheel: (-wheel.size, wheel.name))
+    large = sorted((w for w in by_size[:room] if w.size >= LARGE_WHEEL), key=lambda wheel: wheel.name)
+    small = sorted((w for w in lock.wheels if w not in large), key=lambda wheel: wheel.name)
+
+    def layer(wheels: Sequence[Wheel], reason: str) -> WheelsLayer:
+        return WheelsLayer(prefix=VENV, python=lock.interpreter.minor, wheels=tuple(wheels), epoch=epoch, reason=reason)
+
+    layers: list[Layer] = [
+        layer([wheel], f"{wheel.name} {wheel.version}: large, so a layer that other images share") for wheel in large
+    ]
+    if small:
+        layers.append(layer(small, f"the other Python packages ({len(small)})"))
+    return layers
+
+
+def _runtime_layer(lock: Lock, *, runtime: Sequence[Entry], epoch: int) -> RuntimeLayer:
+    return RuntimeLayer(
+        root=RUNTIME_ROOT,
+        venv=VENV,
+        interpreter=lock.interpreter,
+        version=lock.runtime_version,
+        files=tuple(runtime),
+        generated=(),
+        wheels=lock.runtime_wheels,
+        epoch=epoch,
+        reason="the `cog` SDK and the prediction server, apart from the model's packages",
+    )
+
+
+def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | None, version: str) -> ImageConfig:
+    base_env = dict(lock.base.env) if isinstance(lock.base, ImageBase) else {"PATH": _DEFAULT_PATH, "LANG": "C.UTF-8"}
+    architecture = lock.platform.split("/")[1]
+    env = dict(base_env)
+    env["PATH"] = f"{VENV}/bin:{base_env.get('PATH', _DEFAULT_PATH)}"
+    env["VIRTUAL_ENV"] = VENV
+    env["DEBIAN_FRONTEND"] = "noninteractive"
+    env["PYTHONUNBUFFERED"] = "1"
+    libraries = [f"/usr/lib/{_TRIPLETS[architecture]}", "/usr/local/nvidia/lib64", "/usr/local/nvidia/bin"]
+    env["LD_LIBRARY_PATH"] = ":".join([*filter(None, [base_env.get("LD_LIBRARY_PATH", "")]), *libraries])
+    env["NVIDIA_DRIVER_CAPABILITIES"] = "all"
+    env.update(sorted(config.environment))
+    if config.run:
+        env["COG_PREDICT_TYPE_STUB"] = config.run
+    if config.train:
+        env["COG_TRAIN_TYPE_STUB"] = config.train
+    entrypoint = ("/usr/bin/tini", "--") if isinstance(lock.base, DebianBase) else ()
+    labels = dict(lock.base.labels) if isinstance(lock.base, ImageBase) else {}
+    labels |= {
+        "run.cog.version": version,
+        "run.cog.config": json.dumps(config_label(config), separators=(",", ":")),
+        "run.cog.pip_freeze": "".join(f"{wheel.name}=={wheel.version}\n" for wheel in lock.wheels),
+    }
+    if entrypoint:
+        labels["run.cog.has_init"] = "true"
+    if schema is not None:
+        labels["run.cog.openapi_schema"] = dump_schema(schema)
+    annotations: dict[str, str] = {}
+    if isinstance(lock.base, ImageBase):
+        annotations = {
+            "org.opencontainers.image.base.digest": lock.base.digest,
+            "org.opencontainers.image.base.name": lock.base.reference,
+        }
+    return ImageConfig(
+        env=tuple(env.items()),
+        entrypoint=entrypoint,
+        cmd=("python", "-m", "cog.server.http"),
+        working_dir=SOURCE_ROOT,
+        exposed_ports=(PORT,),
+        labels=tuple(sorted(labels.items())),
+        annotations=tuple(sorted(annotations.items())),
+    )
+
+
+def config_label(config: Config) -> dict[str, Any]:
+    """The completed configuration as Cog stores it in `run.cog.config`: `run` under its old name `predict`."""
+    build: dict[str, Any] = {
+        "gpu": config.gpu,
+        "python_version": config.python_version,
+        "python_requirements": config.python_requirements,
+        "python_packages": list(config.python_packages),
+        "run": [
+            {"command": item.command}
+            | (
+                {"mounts": [{"type": m.type, "id": m.id, "target": m.target} for m in item.mounts]}
+                if item.mounts
+                else {}
+            )
+            for item in config.commands
+        ],
+        "system_packages": list(config.system_packages),
+        "pre_install": list(config.pre_install),
+        "cuda": config.cuda,
+        "cudnn": config.cudnn,
+        "sdk_version": config.sdk_version,
+        "base_image": config.base_image,
+    }
+    label: dict[str, Any] = {
+        "build": {name: value for name, value in build.items() if value},
+        "image": config.image,
+        "model": config.model,
+        "predict": config.run,
+        "train": config.train,
+        "concurrency": {"max": config.concurrency} if config.concurrency else None,
+        "environment": [f"{name}={value}" for name, value in config.environment],
+    }
+    return {name: value for name, value in label.items() if value}
