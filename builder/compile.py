@@ -221,15 +221,7 @@ def config_label(config: Config) -> dict[str, Any]:
         "python_version": config.python_version,
         "python_requirements": config.python_requirements,
         "python_packages": list(config.python_packages),
-        "run": [
-            {"command": item.command}
-            | (
-                {"mounts": [{"type": m.type, "id": m.id, "target": m.target} for m in item.mounts]}
-                if item.mounts
-                else {}
-            )
-            for item in config.commands
-        ],
+        "run": [{k: v for k, v in to_plain(item).items() if v} for item in config.commands],
         "system_packages": list(config.system_packages),
         "pre_install": list(config.pre_install),
         "cuda": config.cuda,

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, assert_never
 
 PLAN_FORMAT = 1
 """Version of the plan's JSON."""
@@ -232,6 +232,27 @@ class Plan:
             layer.pop("reason", None)
             _drop_filenames(layer)
         return hashlib.sha256(canonical_json(data)).hexdigest()
+
+
+def title(layer: Layer) -> str:
+    """What a layer holds, in a few words that follow from its content alone (they stand in the image's history)."""
+    match layer:
+        case BaseLayer():
+            return "base image"
+        case DebianLayer():
+            return f"Debian {layer.suite}, {len(layer.debs)} packages"
+        case WheelsLayer(wheels=(wheel,)):
+            return f"{wheel.name} {wheel.version}"
+        case WheelsLayer():
+            return f"{len(layer.wheels)} Python packages"
+        case RuntimeLayer():
+            return f"cog {layer.version}: SDK and prediction server"
+        case FilesLayer(role="weights"):
+            return " ".join(f"{layer.root}/{entry.path}" for entry in layer.entries)
+        case FilesLayer():
+            return f"code in {layer.root}"
+        case _:
+            assert_never(layer)
 
 
 def layer_key(layer: Layer, *, compression: Compression, codec: Codec) -> str:

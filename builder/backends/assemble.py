@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from builder import oci
 from builder.oci import PackedLayer
-from builder.plan import Plan
+from builder.plan import Plan, title
 from builder.store import Store, StoredImage
 
 
@@ -17,7 +17,7 @@ def image(plan: Plan, *, layers: Sequence[PackedLayer], store: Store, name: str)
         platform=plan.platform,
         epoch=plan.epoch,
         layers=layers,
-        comments=[layer.reason for layer in plan.layers],
+        comments=[title(layer) for layer in plan.layers],
     )
     manifest = oci.image_manifest(config.descriptor, layers=layers, annotations=plan.config.annotations)
     store.put(config.data)

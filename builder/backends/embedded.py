@@ -26,6 +26,7 @@ from builder.plan import (
     RuntimeLayer,
     WheelsLayer,
     layer_key,
+    title,
     to_plain,
 )
 from builder.report import Report
@@ -123,7 +124,7 @@ def _make(
         locked = _locked(plan, key)
         if locked is not None and locked.digest != packed.digest:
             raise LayerError(
-                f"the layer with {layer.reason} came out as {packed.digest}, but the lock says {locked.digest}",
+                f"the layer `{title(layer)}` came out as {packed.digest}, but the lock says {locked.digest}",
                 hint="the lock was made by another release of Cogsmith: run `cogsmith lock` again",
             )
         out.commit(packed.digest)
@@ -134,5 +135,5 @@ def _make(
         media_type=oci.LAYER_MEDIA_TYPES[plan.compression],
     )
     store.record_layer(key, result)
-    report.note(f"made {result.digest[7:19]} {layer.reason}")
+    report.note(f"made {result.digest[7:19]} {title(layer)}")
     return result

@@ -1,1 +1,89 @@
-"""placeholder"""
+"""The command line.  Only this package prints, exits and reads the environment.
+
+Subcommands are imported when they are called: `cogsmith --help` imports neither pydantic nor a registry client.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+import click
+
+from builder import __version__
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "build": ("builder.cli.build:build", "Build the image of a project"),
+    "plan": ("builder.cli.build:plan", "Show which layers an image has, and why"),
+    "lock": ("builder.cli.lock:lock", "Pin everything an image is made of in pylock.cog.toml"),
+    "run": ("builder.cli.run:run", "Run one prediction"),
+    "serve": ("builder.cli.run:serve", "Serve predictions over HTTP"),
+    "exec": ("builder.cli.run:exec_", "Run a command in the image's environment"),
+    "image": ("builder.cli.image:image", "List, inspect, remove, export and import images"),
+    "cache": ("builder.cli.cache:cache", "See and bound what is kept on disk"),
+}
+"""Name → where its function is, and its help in the list."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when one of them is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names, in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command; none if there is no such name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with a did-you-mean."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in COMMANDS:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            ctx.fail(f"there is no command `{name}`" + (f", did you mean `{near[0]}`?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="cogsmith version %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of every error.")
+@click.pass_context
+def cli(ctx: click.Context, *, debug: bool) -> None:
+    """Cogsmith builds, runs and ships Cog models as container images, with no Docker daemon and no root."""
+    ctx.obj = debug
+
+
+def main() -> None:
+    """The entry point of the program `cogsmith`."""
+    from builder.errors import CogsmithError
+
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(problem.exit_code)
+    except CogsmithError as problem:
+        from builder.cli.console import print_error
+
+        if "--debug" in sys.argv[1:2]:
+            raise
+        print_error(problem)
+        sys.exit(problem.exit_code)
+    except BrokenPipeError:
+        sys.exit(141)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,127 @@
+"""What a person sees: messages, progress, tables on standard error; data on standard output."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from typing import TextIO
+
+from builder.errors import CogsmithError
+
+REFRESH = 0.1
+"""Seconds between two drawings of the progress line."""
+
+
+class Console:
+    """A `Report` on standard error: one progress line on a terminal, only finished work elsewhere."""
+
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._running: dict[str, tuple[int, int]] = {}
+        self._drawn = 0.0
+        self._lock = threading.Lock()
+
+    def note(self, text: str) -> None:
+        """Print one line, unless told to be quiet."""
+        if not self._quiet:
+            self._line(text)
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self._line(f"{paint('warning', '33', self._stream)}: {text}")
+
+    def advance(self, label: str, done: int, total: int) -> None:
+        """Draw how far the running work is."""
+        if self._quiet or not self._live:
+            return
+        import time
+
+        with self._lock:
+            if total and done >= total:
+                self._running.pop(label, None)
+            else:
+                self._running[label] = (done, total)
+            now = time.monotonic()
+            if now - self._drawn >= REFRESH or not self._running:
+                self._drawn = now
+                self._draw()
+
+    def close(self) -> None:
+        """Remove the progress line."""
+        with self._lock:
+            self._running.clear()
+            if self._live:
+                self._draw()
+
+    def _line(self, text: str) -> None:
+        with self._lock:
+            if self._live:
+                self._stream.write("\r\x1b[K")
+            self._stream.write(text + "\n")
+            if self._live:
+                self._draw()
+            self._stream.flush()
+
+    def _draw(self) -> None:
+        done = sum(part for part, _ in self._running.values())
+        total = sum(whole for _, whole in self._running.values())
+        text = ""
+        if self._running:
+            label = next(iter(self._running))
+            more = f" and {len(self._running) - 1} more" if len(self._running) > 1 else ""
+            share = f"{100 * done // total:3d}% " if total else ""
+            text = f"{share}{size(done)} of {size(total)}  {label}{more}"
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+            text = text[: max(0, columns - 1)]
+        self._stream.write("\r\x1b[K" + text)
+        self._stream.flush()
+
+
+def paint(text: str, code: str, stream: TextIO) -> str:
+    """`text` in an ANSI colour where `stream` is a terminal that wants it (https://no-color.org)."""
+    env = os.environ
+    wanted = stream.isatty() and not env.get("NO_COLOR") and not env.get("COG_NO_COLOR") and env.get("TERM") != "dumb"
+    return f"\x1b[{code}m{text}\x1b[0m" if wanted else text
+
+
+def print_error(problem: CogsmithError) -> None:
+    """One error: what went wrong, the evidence, what to do."""
+    lines = [f"{paint('error', '31', sys.stderr)}: {problem.brief}"]
+    if problem.details:
+        lines += [f"  {line}" for line in problem.details.splitlines()]
+    if problem.hint:
+        lines.append(f"{paint('hint', '36', sys.stderr)}: {problem.hint}")
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def say(text: str) -> None:
+    """Print a result on standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def size(count: int) -> str:
+    """Bytes for a person: `1.5 MB` (powers of 1000, as registries and disks count)."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit in ("B", "kB") else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError
+
+
+def table(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
+    """Rows (the first one is the heading) as aligned columns; those in `right` are aligned to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
+            for column, cell in enumerate(row)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

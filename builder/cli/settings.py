@@ -1,0 +1,80 @@
+"""What the environment and the user's configuration file say.  Read once per command and handed down as values."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform as host
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from builder.errors import ConfigError
+from builder.plan import DEFAULT_EPOCH
+
+APT_SOURCES = Path("/etc/apt")
+KNOWN = {"debian_mirror": (str, list), "backend": (str,)}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The environment as values."""
+
+    env: Mapping[str, str]
+    store_root: Path
+    epoch: int
+    mirrors: tuple[str, ...]
+    """Debian mirrors of the user's own choice; the host's apt sources follow when a base is resolved."""
+    backend: str
+    threads: int
+    platform: str
+    """The platform images are made for by default: the host's architecture, on Linux."""
+
+
+def read() -> Settings:
+    """Settings from `os.environ` and `$XDG_CONFIG_HOME/cogsmith/config.toml`; the environment wins."""
+    env = dict(os.environ)
+    home = Path(env.get("HOME") or Path.home())
+    cache = Path(env.get("XDG_CACHE_HOME") or home / ".cache")
+    values = _file(Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "cogsmith" / "config.toml")
+    mirror = env.get("COGSMITH_DEBIAN_MIRROR") or values.get("debian_mirror", ())
+    mirrors = mirror.split() if isinstance(mirror, str) else list(mirror)
+    return Settings(
+        env=env,
+        store_root=cache / "cogsmith",
+        epoch=_epoch(env.get("SOURCE_DATE_EPOCH")),
+        mirrors=tuple(str(url).rstrip("/") for url in mirrors),
+        backend=env.get("COGSMITH_BACKEND") or str(values.get("backend", "embedded")),
+        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1),
+        platform="linux/arm64" if host.machine() in ("arm64", "aarch64") else "linux/amd64",
+    )
+
+
+def _epoch(text: str | None) -> int:
+    if not text:
+        return DEFAULT_EPOCH
+    if not text.isdigit() or int(text) >= 2**33:
+        raise ConfigError(
+            f"SOURCE_DATE_EPOCH is `{text}`",
+            hint="give it as seconds since 1970-01-01, such as 1735689600, or unset it",
+        )
+    return int(text)
+
+
+def _file(path: Path) -> dict[str, object]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise ConfigError(f"could not read `{path}`: {problem}", hint='it is TOML: name = "value"') from problem
+    for name, value in values.items():
+        if name not in KNOWN:
+            raise ConfigError(
+                f"`{path}` sets `{name}`, which is no setting", hint=f"settings: {', '.join(sorted(KNOWN))}"
+            )
+        if not isinstance(value, KNOWN[name]):
+            raise ConfigError(
+                f"`{path}`: `{name}` has the wrong type", hint="give text, or a list of text for a mirror"
+            )
+    return values

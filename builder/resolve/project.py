@@ -1,0 +1,102 @@
+"""Config + the world → Lock: the base, the interpreter, the wheels and the server's wheels, each by hash.
+
+The only place that knows in which order a project's parts are resolved.  Reads no environment: `World` holds it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from builder import __version__
+from builder.config import Config, config_hash, debian_suite
+from builder.errors import ConfigError
+from builder.lock import DebianBase, ImageBase, Lock
+from builder.plan import Interpreter, Remote
+from builder.report import Report
+from builder.store import Store
+
+GLIBC = {"bookworm": "2.36", "trixie": "2.41"}
+"""glibc of each Debian release: it bounds the manylinux tag of the wheels."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything outside the project that a resolution reads."""
+
+    store: Store
+    env: Mapping[str, str]
+    mirrors: tuple[str, ...]
+    """Debian mirrors, the preferred one first."""
+    report: Report
+
+
+def resolve(config: Config, *, project: Path, requirements: str, platform: str, world: World) -> Lock:
+    """Resolve a project for `platform` (`linux/amd64`).
+
+    `requirements` is the text of the requirements file, or of `python_packages`, one a line; paths in it are relative
+    to `project`.  Raises `ResolveError`, `FetchError` or `RegistryError`.
+    """
+    from builder.resolve.python import resolve_python
+    from builder.resolve.runtime import resolve_runtime
+
+    base, interpreter, remotes = _base(config, project=project, platform=platform, world=world)
+    glibc = base.glibc if isinstance(base, ImageBase) else GLIBC[base.suite]
+    wheels, wheel_remotes = resolve_python(
+        requirements,
+        project=project,
+        python_version=interpreter.version,
+        platform=platform,
+        glibc=glibc,
+        store=world.store,
+        env=world.env,
+        report=world.report,
+    )
+    runtime_wheels, runtime_remotes = resolve_runtime(
+        python_version=interpreter.minor, platform=platform, store=world.store, env=world.env, report=world.report
+    )
+    unique = {remote.sha256: remote for remote in (*remotes, *wheel_remotes, *runtime_remotes)}
+    return Lock(
+        config_hash=config_hash(config, requirements),
+        platform=platform,
+        interpreter=interpreter,
+        base=base,
+        wheels=wheels,
+        runtime_version=__version__,
+        runtime_wheels=runtime_wheels,
+        remotes=tuple(sorted(unique.values(), key=lambda remote: (remote.name, remote.sha256))),
+    )
+
+
+def _base(
+    config: Config, *, project: Path, platform: str, world: World
+) -> tuple[DebianBase | ImageBase, Interpreter, tuple[Remote, ...]]:
+    if config.base_image:
+        from builder.resolve.base import resolve_image_base
+
+        base, interpreter = resolve_image_base(
+            config.base_image,
+            project=project,
+            python_version=config.python_version,
+            platform=platform,
+            store=world.store,
+            env=world.env,
+            report=world.report,
+        )
+        return base, interpreter, ()
+    suite = debian_suite(config.python_version)
+    if suite is None:
+        raise ConfigError(
+            f"there is no Debian base with Python {config.python_version}",
+            hint="use python_version 3.11 or 3.13, or name an image that has this Python in `build.base_image`",
+        )
+    from builder.resolve.debian import resolve_debian
+
+    return resolve_debian(
+        suite=suite,
+        architecture=platform.split("/")[1],
+        mirrors=world.mirrors,
+        store=world.store,
+        report=world.report,
+    )
