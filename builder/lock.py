@@ -1,4 +1,4 @@
-"""What was resolved, as a value and as `pylock.cog.toml`.  No I/O; imports `config`, `plan`, `oci` and `errors` only."""
+"""What was resolved, as a value and as `pylock.cog.toml`.  No I/O; imports `plan`, `oci`, `errors`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ LOCK_FORMAT = 1
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DebianBase:
-    """A Debian system made from these packages; `executed` with its `reason` when a maintainer script is not modelled."""
+    """A Debian system made from these packages.
+
+    `executed`, with its `reason`, when a maintainer script is not one that is modelled.
+    """
 
     suite: str
     architecture: str

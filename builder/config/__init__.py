@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from pathlib import Path
 
+from builder.errors import ConfigError
 from builder.plan import canonical_json, to_plain
 
 FILE_NAME = "cog.yaml"
 DEFAULT_PYTHON = "3.13"
 
+_CREATE = "write a `cog.yaml` with at least `build:` and `run:` in the folder of the model"
 _SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 
 
@@ -111,8 +114,51 @@ def config_hash(config: Config, requirements_text: str) -> str:
     return hashlib.sha256(canonical_json(data)).hexdigest()
 
 
+def unsupported(config: Config) -> list[str]:
+    """What the configuration asks for that this release cannot act on, one line each."""
+    asked = {
+        "build.gpu": config.gpu,
+        "build.cuda": config.cuda,
+        "build.cudnn": config.cudnn,
+        "build.system_packages": config.system_packages,
+        "build.run": config.commands,
+        "build.pre_install": config.pre_install,
+        "weights": config.weights,
+        "concurrency.max above 1": config.concurrency is not None and config.concurrency > 1,
+    }
+    return [f"{field} is not supported by this release" for field, value in asked.items() if value]
+
+
 def load(text: str, *, path: Path) -> Config:
     """Read the text of a `cog.yaml`; every problem at once in one `ConfigError`.  `path` is for messages only."""
     from builder.config.document import read
 
     return read(text, path=path)
+
+
+def load_file(path: Path) -> Config:
+    """Read a `cog.yaml`; a `ConfigError` if it is missing, unreadable, not UTF-8 or wrong."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError as problem:
+        raise ConfigError(f"`{path}` does not exist", hint=_CREATE) from problem
+    except OSError as problem:
+        raise ConfigError(f"could not read `{path}`: {problem.strerror}") from problem
+    except UnicodeDecodeError as problem:
+        raise ConfigError(f"`{path}` is not UTF-8 text", details=f"byte {problem.start}: {problem.reason}") from problem
+    return load(text, path=path)
+
+
+def find(start: Path, *, name: str = FILE_NAME) -> Path:
+    """The nearest file `name` in `start` (absolute) or a folder above it; a `ConfigError` if there is none."""
+    for folder in (start, *start.parents):
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(f"{name} not found in {start} (or in any parent directories)", hint=_CREATE)
+
+
+def default_image_name(project: Path) -> str:
+    """The image's name when nothing else names it: `cog-` and the folder's name, at most 30 characters."""
+    folder = re.sub(r"[^a-z0-9-]", "", project.name.lower().replace(" ", "-"))
+    name = folder if folder.startswith("cog-") else f"cog-{folder}"
+    return name[:30].rstrip("-")
