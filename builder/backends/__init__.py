@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from builder.errors import BackendError
+from builder.oci import PackedLayer
 from builder.plan import Plan
 from builder.report import Report
-from builder.store import Store, StoredImage
+from builder.store import Store
 
 BACKENDS: dict[str, str] = {
     "embedded": "builder.backends.embedded",
@@ -30,12 +31,13 @@ class Backend(Protocol):
     def check(self, plan: Plan) -> Sequence[str]:
         """Everything that is missing here to carry out `plan`, each with what to do about it; empty when all is there."""
 
-    def build(
-        self, plan: Plan, *, store: Store, local: Mapping[str, Path], name: str, threads: int, report: Report
-    ) -> StoredImage:
-        """Carry out `plan` and give the image the name `name` in the store.
+    def make(
+        self, plan: Plan, *, store: Store, local: Mapping[str, Path], threads: int, report: Report
+    ) -> Sequence[PackedLayer]:
+        """Put every layer of `plan` into the store that is not there, and return all in the order of the plan.
 
-        `local` maps sha256 → path of the files that need no download (the project's and the runtime's).
+        A base image's layers need not be there.  `local` maps sha256 → path of the files that need no download (the
+        project's and the runtime's); `threads` bounds the work done at once.
         """
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder import oci
-from builder.backends import assemble, debootstrap
+from builder.backends import debootstrap
 from builder.codec import codec_for
 from builder.errors import LayerError
 from builder.fetch import ensure
@@ -30,7 +30,7 @@ from builder.plan import (
     to_plain,
 )
 from builder.report import Report
-from builder.store import Store, StoredImage
+from builder.store import Store
 
 
 def check(plan: Plan) -> Sequence[str]:
@@ -40,22 +40,17 @@ def check(plan: Plan) -> Sequence[str]:
     return []
 
 
-def build(
-    plan: Plan, *, store: Store, local: Mapping[str, Path], name: str, threads: int, report: Report
-) -> StoredImage:
-    """Make the layers that the store lacks, then the configuration and the manifest."""
-    made = {
-        index: found for index, layer in enumerate(plan.layers) if (found := _present(layer, plan=plan, store=store))
-    }
-    missing = [index for index in range(len(plan.layers)) if index not in made]
+def make(plan: Plan, *, store: Store, local: Mapping[str, Path], threads: int, report: Report) -> Sequence[PackedLayer]:
+    """Make the layers that the store lacks, at most `threads` at a time; the result is in the order of the plan."""
+    layers = plan.layers
+    made = {i: found for i, layer in enumerate(layers) if (found := _present(layer, plan=plan, store=store))}
+    missing = [i for i in range(len(layers)) if i not in made]
     if missing:
-        inputs = _inputs([plan.layers[index] for index in missing], plan=plan, store=store, local=local, report=report)
+        inputs = _inputs([layers[i] for i in missing], plan=plan, store=store, local=local, report=report)
         with concurrent.futures.ThreadPoolExecutor(max_workers=threads) as pool:
             futures = {
-                pool.submit(
-                    _make, plan.layers[index], plan=plan, store=store, inputs=inputs, threads=threads, report=report
-                ): index
-                for index in missing
+                pool.submit(_make, layers[i], plan=plan, store=store, inputs=inputs, threads=threads, report=report): i
+                for i in missing
             }
             try:
                 for future in concurrent.futures.as_completed(futures):
@@ -63,7 +58,7 @@ def build(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-    return assemble.image(plan, layers=[made[index] for index in range(len(plan.layers))], store=store, name=name)
+    return [made[i] for i in range(len(layers))]
 
 
 def _present(layer: Layer, *, plan: Plan, store: Store) -> PackedLayer | None:

@@ -107,7 +107,7 @@ def plan(
     compression: Compression,
     as_json: bool,
 ) -> None:
-    """Show the layers of PROJECT's image in order: what each holds, its size, whether it is here, and why it is there."""
+    """Show the layers of PROJECT's image in order: what each holds, its size, whether it is here, why it is there."""
     settings = read()
     console = Console()
     found = find(project, file=file)

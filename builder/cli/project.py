@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from builder import __version__, config
-from builder.backends import backend
+from builder.backends import assemble, backend
 from builder.cli.console import Console
 from builder.cli.settings import APT_SOURCES, Settings
 from builder.compile import compile_plan
 from builder.config import Config
-from builder.errors import ConfigError, LockError
+from builder.errors import BackendError, ConfigError, LockError
 from builder.lock import FILE_NAME, Lock, dumps, loads
+from builder.oci import PackedLayer
 from builder.plan import Compression, Plan, canonical_json
 from builder.store import Store, StoredImage
 
@@ -99,8 +100,19 @@ def read_lock(project: Project) -> Lock | None:
     return loads(text)
 
 
-def resolve(project: Project, *, settings: Settings, store: Store, platform: str, console: Console) -> Lock:
-    """Resolve the project afresh, and remember the result in the store."""
+def resolve(
+    project: Project,
+    *,
+    settings: Settings,
+    store: Store,
+    platform: str,
+    console: Console,
+    keep: Mapping[str, str] | None = None,
+) -> Lock:
+    """Resolve the project afresh, and remember the result in the store.
+
+    `keep` maps names to versions that stay as they are where the requirements still allow it.
+    """
     from builder.resolve.debian import host_mirrors
     from builder.resolve.project import World
     from builder.resolve.project import resolve as resolve_project
@@ -108,7 +120,12 @@ def resolve(project: Project, *, settings: Settings, store: Store, platform: str
     mirrors = settings.mirrors or tuple(host_mirrors(APT_SOURCES))
     world = World(store=store, env=settings.env, mirrors=mirrors, report=console)
     lock = resolve_project(
-        project.config, project=project.root, requirements=project.requirements, platform=platform, world=world
+        project.config,
+        project=project.root,
+        requirements=project.requirements,
+        platform=platform,
+        world=world,
+        keep=keep or {},
     )
     store.remember("resolution", _resolution_key(project, settings=settings, platform=platform), dumps(lock))
     return lock
@@ -207,24 +224,15 @@ def _schema(project: Project) -> Mapping[str, Any] | None:
     return schema.document(project.root, run=project.config.run, train=project.config.train, version=__version__)
 
 
-def build_plan(
-    plan: Plan,
-    *,
-    local: Mapping[str, Path],
-    name: str,
-    backend_name: str,
-    settings: Settings,
-    store: Store,
-    console: Console,
-) -> StoredImage:
-    """Carry out a plan with the backend of that name, after it has said all that it lacks."""
-    from builder.errors import BackendError
-
+def make_layers(
+    plan: Plan, *, local: Mapping[str, Path], backend_name: str, settings: Settings, store: Store, console: Console
+) -> Sequence[PackedLayer]:
+    """Have the layers of a plan made by the backend of that name, after it has said all that it lacks."""
     chosen = backend(backend_name)
     missing = chosen.check(plan)
     if missing:
         raise BackendError(f"the backend `{backend_name}` cannot build this here", details="\n".join(missing))
-    return chosen.build(plan, store=store, local=local, name=name, threads=settings.threads, report=console)
+    return chosen.make(plan, store=store, local=local, threads=settings.threads, report=console)
 
 
 def build_project(
@@ -246,15 +254,15 @@ def build_project(
         project, settings=settings, store=store, platform=wanted, console=console, locked=locked, fresh=fresh
     )
     plan, local = get_plan(project, lock=lock, settings=settings, store=store, compression=compression)
-    return build_plan(
+    layers = make_layers(
         plan,
         local=local,
-        name=tag or image_name(project),
         backend_name=backend_name or settings.backend,
         settings=settings,
         store=store,
         console=console,
     )
+    return assemble.image(plan, layers=layers, store=store, name=tag or image_name(project))
 
 
 def image_name(project: Project) -> str:

@@ -32,11 +32,13 @@ class World:
     report: Report
 
 
-def resolve(config: Config, *, project: Path, requirements: str, platform: str, world: World) -> Lock:
+def resolve(
+    config: Config, *, project: Path, requirements: str, platform: str, world: World, keep: Mapping[str, str]
+) -> Lock:
     """Resolve a project for `platform` (`linux/amd64`).
 
     `requirements` is the text of the requirements file, or of `python_packages`, one a line; paths in it are relative
-    to `project`.  Raises `ResolveError`, `FetchError` or `RegistryError`.
+    to `project`; `keep` maps package names to versions that stay where they are still allowed.  Raises `ResolveError`, `FetchError` or `RegistryError`.
     """
     from builder.resolve.python import resolve_python
     from builder.resolve.runtime import resolve_runtime
@@ -49,6 +51,7 @@ def resolve(config: Config, *, project: Path, requirements: str, platform: str, 
         python_version=interpreter.version,
         platform=platform,
         glibc=glibc,
+        keep=keep,
         store=world.store,
         env=world.env,
         report=world.report,

@@ -1,0 +1,115 @@
+"""`lock`: write or check `pylock.cog.toml`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+
+import click
+
+from builder.cli.build import check_platform
+from builder.cli.console import Console, say
+from builder.cli.project import Project, find, get_plan, make_layers, read_lock, resolve, why_stale
+from builder.cli.settings import read
+from builder.config import FILE_NAME
+from builder.errors import LockError
+from builder.lock import Lock, dumps
+from builder.plan import BaseLayer, FilesLayer, layer_key
+from builder.store import Store
+
+
+@click.command(epilog="Example: cogsmith lock && git add pylock.cog.toml")
+@click.argument("project", default=".", type=click.Path(path_type=Path))
+@click.option("-f", "--file", default=FILE_NAME, show_default=True, help="Name of the configuration file.")
+@click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: this machine's).")
+@click.option("--check", is_flag=True, help="Only say what is stale, and exit with 1 if anything is.")
+@click.option(
+    "--upgrade",
+    is_flag=False,
+    flag_value="*",
+    multiple=True,
+    metavar="[NAME]",
+    help="Move NAME (--upgrade=NAME), or without it everything, to the newest version allowed.",
+)
+@click.option("--no-layers", is_flag=True, help="Do not make the layers whose digests the lock records.")
+@click.pass_context
+def lock(
+    ctx: click.Context,
+    *,
+    project: Path,
+    file: str,
+    platform: str | None,
+    check: bool,
+    upgrade: tuple[str, ...],
+    no_layers: bool,
+) -> None:
+    """Pin the base, the packages and the layers of PROJECT by hash in pylock.cog.toml."""
+    settings = read()
+    console = Console()
+    found = find(project, file=file)
+    for warning in found.config.warnings:
+        console.warn(warning)
+    wanted = check_platform(platform or settings.platform)
+    old = read_lock(found)
+    stale = ["there is no lock file"] if old is None else why_stale(old, project=found, platform=wanted)
+    if check:
+        for reason in stale:
+            say(reason)
+        ctx.exit(1 if stale else 0)
+    if not stale and not upgrade and old is not None and (old.layers or no_layers):
+        console.note(f"{found.lock_path.name} is up to date")
+        return
+    store = Store.open(settings.store_root)
+    with store.using():
+        if stale or upgrade or old is None:
+            keep = {} if old is None or "*" in upgrade else {w.name: w.version for w in old.wheels}
+            for name in upgrade:
+                keep.pop(name.lower().replace("_", "-").replace(".", "-"), None)
+            new = resolve(found, settings=settings, store=store, platform=wanted, console=console, keep=keep)
+        else:
+            new = old
+        if not no_layers:
+            plan, local = get_plan(found, lock=new, settings=settings, store=store, compression="gzip", with_code=False)
+            layers = make_layers(
+                plan, local=local, backend_name=settings.backend, settings=settings, store=store, console=console
+            )
+            named = [
+                (layer_key(layer, compression=plan.compression, codec=plan.codec), packed)
+                for layer, packed in zip(plan.layers, layers, strict=True)
+                if not isinstance(layer, (BaseLayer, FilesLayer))
+            ]
+            new = dataclasses.replace(new, layers=tuple(sorted(named)))
+    console.close()
+    _write(new, project=found)
+    _tell(old, new, console=console)
+    console.note(f"wrote {found.lock_path}")
+
+
+def _write(lock: Lock, *, project: Project) -> None:
+    """Replace the lock file whole, or not at all."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=project.root, prefix=".pylock.", delete=False, encoding="utf-8"
+        ) as out:
+            out.write(dumps(lock))
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(out.fileno(), 0o666 & ~umask)
+        Path(out.name).replace(project.lock_path)
+    except OSError as problem:
+        raise LockError(f"could not write `{project.lock_path}`: {problem.strerror}") from problem
+
+
+def _tell(old: Lock | None, new: Lock, *, console: Console) -> None:
+    """Say which packages came, went and moved."""
+    before = {wheel.name: wheel.version for wheel in old.wheels} if old else {}
+    after = {wheel.name: wheel.version for wheel in new.wheels}
+    for name in sorted(before.keys() | after.keys()):
+        if name not in before:
+            console.note(f"added {name} {after[name]}")
+        elif name not in after:
+            console.note(f"removed {name} {before[name]}")
+        elif before[name] != after[name]:
+            console.note(f"moved {name} {before[name]} to {after[name]}")
