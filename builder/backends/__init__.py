@@ -29,7 +29,7 @@ class Backend(Protocol):
     """What a module must offer to be a backend."""
 
     def check(self, plan: Plan) -> Sequence[str]:
-        """Everything that is missing here to carry out `plan`, each with what to do about it; empty when all is there."""
+        """All that is missing here to carry out `plan`, each with what to do about it; empty when all is there."""
 
     def make(
         self, plan: Plan, *, store: Store, local: Mapping[str, Path], threads: int, report: Report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from pathlib import Path
 
 import click
@@ -89,16 +88,13 @@ def lock(
 
 def _write(lock: Lock, *, project: Project) -> None:
     """Replace the lock file whole, or not at all."""
+    text = dumps(lock)
+    draft = project.lock_path.with_name(f".{project.lock_path.name}.{os.getpid()}")
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=project.root, prefix=".pylock.", delete=False, encoding="utf-8"
-        ) as out:
-            out.write(dumps(lock))
-            umask = os.umask(0)
-            os.umask(umask)
-            os.fchmod(out.fileno(), 0o666 & ~umask)
-        Path(out.name).replace(project.lock_path)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(project.lock_path)
     except OSError as problem:
+        draft.unlink(missing_ok=True)
         raise LockError(f"could not write `{project.lock_path}`: {problem.strerror}") from problem
 
 

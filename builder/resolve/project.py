@@ -38,7 +38,8 @@ def resolve(
     """Resolve a project for `platform` (`linux/amd64`).
 
     `requirements` is the text of the requirements file, or of `python_packages`, one a line; paths in it are relative
-    to `project`; `keep` maps package names to versions that stay where they are still allowed.  Raises `ResolveError`, `FetchError` or `RegistryError`.
+    to `project`.  `keep` maps package names to versions that stay where they are still allowed.  Raises
+    `ResolveError`, `FetchError` or `RegistryError`.
     """
     from builder.resolve.python import resolve_python
     from builder.resolve.runtime import resolve_runtime
