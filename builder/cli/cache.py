@@ -26,11 +26,12 @@ def list_(*, as_json: bool) -> None:
     store = Store.open(read().store_root)
     usage = store.usage()
     if as_json:
-        say(json.dumps({"root": str(store.root), **usage}))
+        kinds = {item.kind: {"count": item.count, "size": item.size} for item in usage}
+        say(json.dumps({"root": str(store.root), "kinds": kinds}))
         return
-    rows = [("KIND", "SIZE"), *((kind, size(count)) for kind, count in usage.items())]
-    say(table(rows, right=frozenset({1})))
-    say(f"{size(sum(usage.values()))} in {store.root}")
+    rows = [("KIND", "COUNT", "SIZE"), *((item.kind, str(item.count), size(item.size)) for item in usage)]
+    say(table(rows, right=frozenset({1, 2})))
+    say(f"{size(sum(item.size for item in usage))} in {store.root}")
 
 
 @cache.command(epilog="Example: cogsmith cache prune --max-size 20GB")
@@ -43,7 +44,7 @@ def prune(*, everything: bool, max_size: str | None, dry_run: bool, as_json: boo
     from builder.sandbox import remove_tree
 
     store = Store.open(read().store_root)
-    result = store.prune(
+    gone = store.prune(
         everything=everything,
         max_bytes=None if max_size is None else parse_size(max_size),
         dry_run=dry_run,
@@ -51,9 +52,13 @@ def prune(*, everything: bool, max_size: str | None, dry_run: bool, as_json: boo
         report=Console(),
     )
     if as_json:
-        say(json.dumps(result))
-    else:
-        say(f"{'would remove' if dry_run else 'removed'} {size(sum(result.values()))}")
+        say(json.dumps([{"kind": item.kind, "name": item.name, "size": item.size} for item in gone]))
+        return
+    kinds = sorted({item.kind for item in gone})
+    for kind in kinds:
+        chosen = [item for item in gone if item.kind == kind]
+        say(f"{kind}: {len(chosen)}, {size(sum(item.size for item in chosen))}")
+    say(f"{'would free' if dry_run else 'freed'} {size(sum(item.size for item in gone))}")
 
 
 def parse_size(text: str) -> int:
