@@ -90,9 +90,12 @@ class Store:
             raise StoreError(f"the blob `{path}` is damaged", hint="remove it and build again")
         return data
 
-    def writer(self) -> Writer:
-        """A new blob; use it in a `with` block and `commit` it."""
-        return Writer(self._tmp, target=self.blob_path)
+    def writer(self, *, hashing: bool = True) -> Writer:
+        """A new blob; use it in a `with` block and `commit` it.
+
+        `hashing=False` is for a caller who hashes the very same bytes anyway and commits with that digest.
+        """
+        return Writer(self._tmp, target=self.blob_path, hashing=hashing)
 
     def put(self, data: bytes) -> str:
         """Store a small blob and return its digest."""

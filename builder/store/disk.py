@@ -90,14 +90,16 @@ def note_once(report: Report | None, text: str) -> Callable[[], None] | None:
     return None if report is None else lambda: report.note(text)
 
 
-class Writer(io.BufferedIOBase):
+class Writer(io.BufferedIOBase, typing.BinaryIO):
     """A file under a temporary name that `commit` moves to where its content says.
 
-    Hashes what it is given; leaves nothing behind unless committed.  Use it in a `with` block.
+    Hashes what it is given, unless the caller does (`hashing=False`); leaves nothing behind unless committed.  Use it
+    in a `with` block.
     """
 
-    def __init__(self, tmp: Path, *, target: Callable[[str], Path]) -> None:
+    def __init__(self, tmp: Path, *, target: Callable[[str], Path], hashing: bool = True) -> None:
         self._target = target
+        self._hashing = hashing
         self._hash = hashlib.sha256()
         self._size = 0
         self._moved = False
@@ -114,7 +116,8 @@ class Writer(io.BufferedIOBase):
             self._file.write(data)
         except OSError as problem:
             raise explained(problem, doing=f"write to `{self._path.parent}`") from problem
-        self._hash.update(data)
+        if self._hashing:
+            self._hash.update(data)
         size = data.nbytes if isinstance(data, memoryview) else len(data)
         self._size += size
         return size
@@ -129,13 +132,13 @@ class Writer(io.BufferedIOBase):
     def commit(self, expected: str | None = None) -> tuple[str, int]:
         """Make the file appear under its digest and return digest and size in bytes.
 
-        With `expected` (`sha256:...`), a different content is a `StoreError` and nothing appears.
+        With `expected` (`sha256:...`), a different content is a `StoreError` and nothing appears.  A writer that does
+        not hash takes the caller's word for it.
         """
-        digest = f"sha256:{self._hash.hexdigest()}"
+        digest = f"sha256:{self._hash.hexdigest()}" if self._hashing else expected
+        assert digest is not None, "the caller who hashes has to say the digest"
         if expected is not None and digest != expected:
-            raise StoreError(
-                "the content is not what it should be", details=f"expected {expected}\ngot      {digest}"
-            )
+            raise StoreError("the content is not what it should be", details=f"expected {expected}\ngot      {digest}")
         target = self._target(digest)
         with explaining(f"write `{target}`"):
             if not has_size(target, size=self._size):
@@ -174,7 +177,9 @@ class Partial:
     def __init__(self, path: Path, *, fd: int) -> None:
         self._path = path
         self._file = io.FileIO(fd, "rb+")
-        self._file.seek(0, os.SEEK_END)
+        self._hash = hashlib.sha256()
+        while chunk := self._file.read(BUFFER):
+            self._hash.update(chunk)
 
     @property
     def size(self) -> int:
@@ -187,20 +192,19 @@ class Partial:
             view = memoryview(data)
             while view:
                 view = view[self._file.write(view) or 0 :]
+        self._hash.update(data)
 
     def restart(self) -> None:
         """Forget what is there."""
         with explaining(f"write `{self._path}`"):
             self._file.seek(0)
             self._file.truncate()
+        self._hash = hashlib.sha256()
 
+    @property
     def sha256(self) -> str:
-        """Hash of all bytes present."""
-        with explaining(f"read `{self._path}`"):
-            self._file.seek(0)
-            digest = hashlib.file_digest(self._file, "sha256").hexdigest()
-            self._file.seek(0, os.SEEK_END)
-            return digest
+        """Hash (hex) of the bytes present."""
+        return self._hash.hexdigest()
 
     def commit(self, target: Path) -> None:
         """Move to `target`, durably.  The caller has compared `sha256`."""
