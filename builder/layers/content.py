@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,4 +52,16 @@ class Deflated:
     sha256: str = ""
 
 
-Content: TypeAlias = Data | FileSlice | Deflated
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Spooled:
+    """`size` bytes from `offset` of an open temporary file without a name: it goes when the last of these does.
+
+    Read with `os.pread(file.fileno(), ...)`, which threads may do at once.
+    """
+
+    file: BinaryIO
+    offset: int
+    size: int
+
+
+Content: TypeAlias = Data | FileSlice | Deflated | Spooled
