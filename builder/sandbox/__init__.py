@@ -1,0 +1,22 @@
+"""Run a command in a container of our own: namespaces and an overlay, no daemon, no root needed.
+
+Imports `errors` only.  Nothing survives the process that started it, not even when that one is killed.
+"""
+
+from builder.sandbox.model import Directory, Ids, Mount, Network, Overlay, Spec
+from builder.sandbox.start import Child, check, privileged, remove_tree, run, start
+
+__all__ = [
+    "Child",
+    "Directory",
+    "Ids",
+    "Mount",
+    "Network",
+    "Overlay",
+    "Spec",
+    "check",
+    "privileged",
+    "remove_tree",
+    "run",
+    "start",
+]

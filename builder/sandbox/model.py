@@ -1,0 +1,66 @@
+"""What a sandbox is asked to be: plain values.  Imports nothing of ours; does nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+Ids: TypeAlias = Literal["single", "full"]
+Network: TypeAlias = Literal["host", "none"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """Something to see at `target` inside: `source` of the host, or an empty tmpfs when there is none."""
+
+    target: str
+    source: Path | None = None
+    readonly: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """A root made of directories, the base first; at most 500.
+
+    What the container writes goes to `upper` (with `work` beside it, on the same file system; both belong to the
+    caller, who removes them with `remove_tree`), or to a scratch directory that is gone afterwards.
+    """
+
+    lower: tuple[Path, ...]
+    upper: Path | None = None
+    work: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """One directory as root; what the container writes stays in it."""
+
+    path: Path
+    readonly: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """A command and the world it is to see.
+
+    `ids` `single` maps root inside to the caller and nothing else; `full` gives 65536 ids from /etc/subuid, for
+    commands that change owners.  Real root needs no user namespace and always has all ids.  `scratch` is a directory
+    for what lives as long as the container; it is made when absent.  `init` puts a PID 1 before the command that reaps
+    orphans; `tty` leaves the command in the caller's session, so that the terminal's signals reach it.  `env` is the
+    whole environment; a command without `/` is found on its `PATH`.  `shm_size` limits `/dev/shm` (tmpfs notation).
+    """
+
+    root: Overlay | Directory
+    argv: tuple[str, ...]
+    scratch: Path
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str = "/"
+    user: str = ""
+    mounts: tuple[Mount, ...] = ()
+    hostname: str = "cogsmith"
+    network: Network = "host"
+    ids: Ids = "single"
+    init: bool = True
+    tty: bool = False
+    shm_size: str = "6g"

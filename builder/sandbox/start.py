@@ -1,0 +1,316 @@
+"""Start containers: the parent's side of `builder.sandbox_child`.
+
+Effects: one process and one scratch directory, both gone at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Any, Self, TypeAlias
+
+from builder.errors import SandboxError
+from builder.sandbox.explain import explain, read
+from builder.sandbox.model import Directory, Ids, Network, Overlay, Spec
+from builder.sandbox_child import tree
+
+Stream: TypeAlias = int | IO[Any] | None
+QUIET = (subprocess.DEVNULL, None, None)
+CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN = 6, 7, 21
+PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from builder.sandbox_child.main import main; main()"
+HOME = Path(__file__).absolute().parents[2]
+"""The folder that holds `builder`; the child finds its own few modules there, and the standard library first."""
+
+
+class Child:
+    """A running container.  It dies with this process, however this process ends."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: int) -> None:
+        self._process = process
+        self._control = control
+
+    @property
+    def pid(self) -> int:
+        """The supervising process on the host (never inside the container)."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit code if it has ended."""
+        code = self._process.poll()
+        return None if code is None else self._ended(code)
+
+    def wait(self, *, timeout: float | None = None) -> int:
+        """Wait and return the exit code (128 + n for signal n).  When it returns, nothing of the container is left.
+
+        Raises `TimeoutError` after `timeout` seconds.
+        """
+        try:
+            return self._ended(self._process.wait(timeout))
+        except subprocess.TimeoutExpired as problem:
+            raise TimeoutError from problem
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the command; nothing happens if it has ended.  SIGKILL ends the whole container."""
+        if self._control >= 0:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._control, bytes([number]))
+
+    def close(self) -> None:
+        """Kill it if it still runs, and wait."""
+        self._let_go()
+        self._process.wait()
+
+    def _ended(self, code: int) -> int:
+        self._let_go()
+        return code if code >= 0 else 128 - code
+
+    def _let_go(self) -> None:
+        if self._control >= 0:
+            os.close(self._control)
+            self._control = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def start(spec: Spec, *, stdin: Stream = None, stdout: Stream = None, stderr: Stream = None) -> Child:
+    """Start a container; it runs when this returns.  Streams are as for `subprocess.Popen` (`None`: inherited).
+
+    Raises `SandboxError` when this machine cannot do it, or the command cannot be run.
+    """
+    plain = {
+        "argv": list(spec.argv), "env": dict(spec.env), "cwd": spec.cwd, "user": spec.user, "hostname": spec.hostname,
+        "network": spec.network, "init": spec.init, "tty": spec.tty, "shm_size": spec.shm_size,
+        "mounts": [_mount(m.target, source=m.source, readonly=m.readonly) for m in spec.mounts] + _host_files(spec),
+        **_root(spec.root),
+    }  # fmt: skip
+    streams = (stdin, stdout, stderr)
+    return _launch(plain, scratch=spec.scratch, ids=spec.ids, streams=streams, session=spec.tty)
+
+
+def run(spec: Spec, *, stdin: Stream = None, stdout: Stream = None, stderr: Stream = None) -> int:
+    """Run a container to its end and return its exit code (128 + n for signal n).
+
+    With `spec.tty`, the terminal's interrupt goes to the command and this process waits for what it makes of it.
+    """
+    with start(spec, stdin=stdin, stdout=stdout, stderr=stderr) as child:
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                if not spec.tty:
+                    raise
+
+
+def check(*, scratch: Path, ids: Ids = "single", network: Network = "host") -> list[SandboxError]:
+    """What keeps this machine from running containers, found by trying; each with a hint.  Empty: nothing does."""
+    plain: dict[str, Any] = {
+        "argv": [], "env": {}, "cwd": "/", "user": "", "hostname": "probe", "network": network, "init": False,
+        "tty": False, "shm_size": "1m", "mounts": [], "probe": True,
+    }  # fmt: skip
+    try:
+        with tempfile.TemporaryDirectory(dir=_made(scratch)) as empty:
+            plain |= _root(Overlay(lower=(Path(empty),)))
+            with _launch(plain, scratch=scratch, ids=ids) as child:
+                child.wait()
+    except SandboxError as problem:
+        return [problem]
+    return []
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree that a container may have written: closed directories and other ids included.  Absent is fine."""
+    try:
+        tree.remove_tree(os.fspath(path))
+    except PermissionError:
+        with _launch({"remove": str(path.absolute())}, scratch=None, ids="full") as process:
+            process.wait()
+        if path.exists():
+            raise
+
+
+def privileged() -> bool:
+    """Can this process do without a user namespace: real root with its capabilities, or root of an outer one."""
+    return os.geteuid() == 0 and _capable(CAP_SYS_ADMIN)
+
+
+def _capable(*capabilities: int) -> bool:
+    lines = dict(line.split(":\t", 1) for line in read("/proc/self/status").splitlines() if ":\t" in line)
+    effective = int(lines.get("CapEff", "0"), 16)
+    return all(effective >> capability & 1 for capability in capabilities)
+
+
+def _root(root: Overlay | Directory) -> dict[str, Any]:
+    if isinstance(root, Directory):
+        return {"directory": str(root.path.absolute()), "readonly": root.readonly}
+    upper, work = (path and str(path.absolute()) for path in (root.upper, root.work))
+    return {"directory": None, "lower": [str(path.absolute()) for path in root.lower], "upper": upper, "work": work}
+
+
+def _mount(
+    target: str, *, source: Path | None = None, text: str | None = None, readonly: bool = False
+) -> dict[str, Any]:
+    where = None if source is None else str(source.absolute())
+    return {"target": target, "source": where, "text": text, "readonly": readonly}
+
+
+def _host_files(spec: Spec) -> list[dict[str, Any]]:
+    """The three files that tell of the network, as every container engine makes them, unless mounted by the caller."""
+    hosts = read("/etc/hosts") if spec.network == "host" else "127.0.0.1\tlocalhost\n::1\tlocalhost"
+    texts = {
+        "/etc/hosts": f"{hosts}\n127.0.0.1\t{spec.hostname}\n",
+        "/etc/hostname": f"{spec.hostname}\n",
+        "/etc/resolv.conf": read("/etc/resolv.conf") + "\n" if spec.network == "host" else "",
+    }
+    if isinstance(spec.root, Directory):  # it stays: leave no mount points behind
+        texts = {name: text for name, text in texts.items() if Path(f"{spec.root.path}{name}").exists()}
+    return [_mount(name, text=text) for name, text in texts.items() if name not in {m.target for m in spec.mounts}]
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise SandboxError(f"could not make `{folder}`", details=str(problem)) from problem
+    return folder
+
+
+def _launch(
+    plain: dict[str, Any],
+    *,
+    scratch: Path | None,
+    ids: Ids,
+    streams: tuple[Stream, Stream, Stream] = QUIET,
+    session: bool = False,
+) -> Child:
+    plain = {"probe": False, "remove": None, "user_namespace": not privileged(), "ids": ids, **plain}
+    if ids == "full" and plain["user_namespace"]:
+        _check_full()
+    with contextlib.ExitStack() as stack:
+        lock = os.open(os.devnull, os.O_RDONLY)
+        if scratch is not None:
+            os.close(lock)
+            plain["scratch"], lock = _scratch(scratch)
+        stack.callback(os.close, lock)
+        control_read, control = os.pipe()
+        stack.callback(os.close, control_read)
+        status, status_write = os.pipe()
+        status_file = stack.enter_context(open(status, "rb"))  # noqa: PTH123  a descriptor
+        with contextlib.ExitStack() as writer:
+            writer.callback(os.close, status_write)
+            given = (control_read, status_write, lock)
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", PROGRAM, os.fspath(HOME), *map(str, given)],
+                stdin=streams[0], stdout=streams[1], stderr=streams[2], pass_fds=given, start_new_session=not session,
+            )  # fmt: skip
+        child = Child(process, control)
+        stack.push(lambda kind, *_: child.close() if kind else None)
+        data = json.dumps(plain).encode()
+        with contextlib.suppress(BrokenPipeError):
+            _write(control, len(data).to_bytes(8, "big") + data)
+        ready = False
+        for line in status_file:
+            if line == b"map\n":
+                _map_ids(process.pid)
+                _write(control, b"G")
+            elif line == b"ready\n":
+                ready = True  # what follows is only heard if exec(2) fails
+            else:
+                told = json.loads(line)
+                raise explain(told["stage"], told["errno"], told["text"])
+        if not ready:
+            raise SandboxError(
+                "could not set up the container", details=f"`{sys.executable}` ended with {process.wait()}"
+            )
+    return child
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _scratch(folder: Path) -> tuple[str, int]:
+    """A new directory and the descriptor that locks it; removes those whose supervisor was killed."""
+    with (_made(folder) / "sandbox.lock").open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        for old in folder.glob("sandbox-*"):
+            lock = os.open(old, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(lock)
+            with contextlib.suppress(PermissionError):
+                remove_tree(old)
+        path = Path(tempfile.mkdtemp(prefix="sandbox-", dir=folder)).absolute()
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return str(path), lock
+
+
+def _full_by_ourselves() -> bool:
+    return os.geteuid() == 0 and _capable(CAP_SETUID, CAP_SETGID)
+
+
+def _subordinate(path: str, names: set[str]) -> tuple[int, int] | None:
+    """The first range of at least 65536 ids that /etc/subuid or /etc/subgid gives to one of `names`."""
+    for line in read(path).splitlines():
+        name, _, rest = line.partition(":")
+        first, _, count = rest.partition(":")
+        if name in names and first.isdigit() and count.isdigit() and int(count) >= 65535:
+            return int(first), int(count)
+    return None
+
+
+def _names() -> set[str]:
+    try:
+        return {str(os.geteuid()), pwd.getpwuid(os.geteuid()).pw_name}
+    except KeyError:
+        return {str(os.geteuid())}
+
+
+def _check_full() -> None:
+    if _full_by_ourselves():
+        return
+    name = max(_names(), key=lambda word: not word.isdigit())
+    missing = [tool for tool in ("newuidmap", "newgidmap") if shutil.which(tool) is None]
+    if missing:
+        raise SandboxError(
+            f"could not find `{missing[0]}`, which maps user ids in containers that change owners",
+            hint="install it (Debian and Ubuntu: `apt install uidmap`, Fedora: `shadow-utils`), or run as root",
+        )
+    for path in ("/etc/subuid", "/etc/subgid"):
+        if _subordinate(path, _names()) is None:
+            raise SandboxError(
+                f"`{path}` gives user `{name}` no 65536 ids, which containers that change owners need",
+                hint=f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}`, or run as root",
+            )
+
+
+def _map_ids(pid: int) -> None:
+    """Write the maps of the child's user namespace: ourselves where we may, else by newuidmap(1)."""
+    for kind, own in (("uid", os.geteuid()), ("gid", os.getegid())):
+        if _full_by_ourselves():
+            ranges = [line.split() for line in read(f"/proc/self/{kind}_map").splitlines()]
+            text = "".join(f"{first} {first} {count}\n" for first, _, count in ranges)
+            Path(f"/proc/{pid}/{kind}_map").write_text(text, encoding="utf-8")
+            continue
+        found = _subordinate(f"/etc/sub{kind}", _names())
+        assert found is not None  # _check_full
+        words = [f"new{kind}map", str(pid), "0", str(own), "1", "1", str(found[0]), str(found[1])]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SandboxError("could not map user ids", details=f"{' '.join(words)}\n{done.stderr.strip()}")

@@ -1,0 +1,64 @@
+"""System calls that Python 3.11 does not offer: unshare, mount, pivot_root, prctl, capset.  Stdlib only."""
+
+# ruff: noqa: PTH123
+# System calls go by their own names here.
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from typing import Any
+
+NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+DETACH = 2
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
+SYS_MOUNT_SETATTR = 442
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class StageError(Exception):
+    """One stage of the work failed with an errno; `text` says on what."""
+
+    def __init__(self, stage: str, code: int, text: str) -> None:
+        super().__init__(stage, code, text)
+        self.stage, self.code, self.text = stage, code, text
+
+
+def call(stage: str, name: str, *args: Any) -> None:
+    """Call libc's function `name`; -1 becomes a `StageError`."""
+    if getattr(LIBC, name)(*args) == -1:
+        shown = " ".join(os.fsdecode(arg) for arg in args if isinstance(arg, bytes) and arg)
+        raise StageError(stage, ctypes.get_errno(), f"{name} {shown}".strip())
+
+
+def mount(stage: str, source: str, target: str, *, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """Mount, as the system call of that name does."""
+    call(stage, "mount", os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data.encode())
+
+
+def bind(stage: str, source: int, target: str, *, readonly: bool) -> None:
+    """Bind what descriptor `source` names, with all below it, at `target`; read-only all the way down if asked."""
+    mount(stage, f"/proc/self/fd/{source}", target, flags=BIND | REC)
+    if not readonly:
+        return
+    attributes = struct.pack("=4Q", 1, 0, 0, 0)  # MOUNT_ATTR_RDONLY
+    if LIBC.syscall(SYS_MOUNT_SETATTR, -100, os.fsencode(target), 0x8000, attributes, len(attributes)) == 0:
+        return
+    with open("/proc/self/mountinfo", encoding="utf-8") as lines:
+        points = [line.split()[4].replace("\\040", " ") for line in lines]
+    for point in points:
+        if point == target or point.startswith(target.rstrip("/") + "/"):
+            kept = os.statvfs(point).f_flag & (NOSUID | NODEV | NOEXEC)
+            mount(stage, "", point, flags=BIND | REMOUNT | RDONLY | kept)
+
+
+def bar_core_access() -> None:
+    """Keep the container's root from reaching this process's memory and executable through /proc."""
+    call("prctl", "prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def die_with_parent() -> None:
+    """SIGKILL for this process when the thread that forked it ends; the kernel forgets this when ids change."""
+    call("prctl", "prctl", PR_SET_PDEATHSIG, 9, 0, 0, 0)
