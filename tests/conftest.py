@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import os
+import pwd
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
+NEEDED = ("click", "deflate", "packaging", "pydantic", "pysequoia", "PyYAML", "requests", "tomli-w", "zstandard")
+"""What the builder imports, uv apart, which is a program."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,3 +113,95 @@ def tool() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@dataclasses.dataclass(frozen=True)
+class Ordinary:
+    """An ordinary user of this machine, with a home that holds the builder and what it needs."""
+
+    name: str
+    uid: int
+    home: Path
+    python: str
+
+    def give(self, source: Path, name: str) -> Path:
+        """A copy of a folder below the user's home, owned by the user."""
+        target = self.home / name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target, symlinks=True)
+        subprocess.run(["chown", "-R", f"{self.uid}:{self.uid}", self.home], check=True)
+        return target
+
+    def run(
+        self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the user's Python with `arguments`."""
+        return subprocess.run(
+            [self.python, *arguments],
+            cwd=cwd,
+            env={
+                "HOME": str(self.home),
+                "USER": self.name,
+                "PATH": "/usr/local/bin:/usr/bin:/bin",
+                "PYTHONPATH": f"{self.home}/lib",
+                **(env or {}),
+            },
+            user=self.uid,
+            group=self.uid,
+            extra_groups=[],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+
+def closure(names: tuple[str, ...]) -> list[importlib.metadata.Distribution]:
+    """The installed distributions that these need, themselves included."""
+    found: dict[str, importlib.metadata.Distribution] = {}
+    todo = list(names)
+    while todo:
+        name = canonicalize_name(todo.pop())
+        if name in found:
+            continue
+        found[name] = importlib.metadata.distribution(name)
+        for text in found[name].requires or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                todo.append(requirement.name)
+    return list(found.values())
+
+
+@pytest.fixture(scope="session")
+def ordinary() -> Iterator[Ordinary]:
+    """An ordinary user, made for the tests where we are root; skips, aloud, elsewhere."""
+    if os.getuid() != 0:
+        pytest.skip("not root, so no other user can be made")
+    python = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
+    if not Path(python).exists():
+        pytest.skip(f"{python} is not installed, and another user may not read this interpreter")
+    name = "cogsmith-test"
+    if subprocess.run(["id", name], capture_output=True, check=False).returncode:
+        made = subprocess.run(["useradd", "--create-home", name], capture_output=True, text=True, check=False)
+        if made.returncode and "already exists" not in made.stderr:
+            pytest.skip(f"useradd: {made.stderr.strip()}")
+    user = pwd.getpwnam(name)
+    home = Path(tempfile.mkdtemp(prefix="cogsmith-ordinary-"))
+    (home / "lib").mkdir()
+    for folder in ("builder", "runtime"):
+        shutil.copytree(ROOT / folder, home / "lib" / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for distribution in closure(NEEDED):
+        for file in distribution.files or ():
+            if ".." not in file.parts and file.suffix != ".pyc":
+                target = home / "lib" / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(str(distribution.locate_file(file)), target)
+    uv = Path(sys.executable).with_name("uv")
+    if uv.exists():
+        (home / "lib" / "bin").mkdir(exist_ok=True)
+        shutil.copy(uv, home / "lib" / "bin" / "uv")
+    subprocess.run(["chown", "-R", f"{user.pw_uid}:{user.pw_gid}", home], check=True)
+    home.chmod(0o755)
+    yield Ordinary(name=name, uid=user.pw_uid, home=home, python=python)
+    shutil.rmtree(home, ignore_errors=True)

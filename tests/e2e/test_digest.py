@@ -1,0 +1,139 @@
+"""One plan, one digest: on another Python, as another user, elsewhere, in another order, zone, mask and seed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Cogsmith, Ordinary
+
+pytestmark = [pytest.mark.network, pytest.mark.xdist_group("digest")]
+
+NEEDED = ("click", "deflate", "packaging", "pydantic", "pysequoia", "PyYAML", "requests", "tomli-w", "uv", "zstandard")
+
+
+@pytest.fixture(scope="session")
+def warm(cogsmith: Cogsmith, shared: Path) -> tuple[Path, str, Path]:
+    """A locked project, the digest it has, and the downloaded inputs: each build below starts from these alone."""
+    folder = shared / "locked"
+    if not folder.exists():
+        draft = shared / f"locked.{os.getpid()}"
+        shutil.copytree(ROOT / "examples" / "resize", draft)
+        (draft / "weights").mkdir()
+        (draft / "weights" / "large.bin").write_bytes(b"weights" * 2_000_000)
+        (draft / "script.sh").write_text("#!/bin/sh\n")
+        (draft / "script.sh").chmod(0o755)
+        (draft / "link").symlink_to("run.py")
+        cogsmith("lock", cwd=draft)
+        draft.rename(folder)
+    digest = cogsmith("build", "--locked", "-t", "digest", cwd=folder).out.strip()
+    return folder, digest, cogsmith.cache / "cogsmith" / "files"
+
+
+def store_with_inputs(folder: Path, files: Path) -> Path:
+    """A cache that holds the downloads and nothing made."""
+    target = folder / "cogsmith" / "files"
+    target.parent.mkdir(parents=True)
+    shutil.copytree(files, target, copy_function=os.link)
+    return folder
+
+
+def offline() -> dict[str, str]:
+    return {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "UV_OFFLINE": "1"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"TZ": "Pacific/Kiritimati"},
+        {"PYTHONHASHSEED": "1"},
+        {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_environment(warm: tuple[Path, str, Path], tmp_path: Path, change: dict[str, str]) -> None:
+    folder, digest, files = warm
+    there = Cogsmith(store_with_inputs(tmp_path / "cache", files))
+    assert there("build", "--locked", cwd=folder, env={**offline(), **change}).out.strip() == digest
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_folder_order_and_umask(warm: tuple[Path, str, Path], tmp_path: Path, umask: int) -> None:
+    folder, digest, files = warm
+    elsewhere = tmp_path / "a longer name, with spaces" / "elsewhere"
+    before = os.umask(umask)
+    try:
+        elsewhere.mkdir(parents=True)
+        for path in sorted(folder.rglob("*"), reverse=True, key=lambda path: (len(path.parts) * -1, path)):
+            target = elsewhere / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_symlink():
+                target.symlink_to(os.readlink(path))
+            elif path.is_file():
+                target.write_bytes(path.read_bytes())
+                if os.access(path, os.X_OK) and path.suffix == ".sh":
+                    target.chmod(0o777 & ~umask)
+        there = Cogsmith(store_with_inputs(tmp_path / "cache", files))
+        assert there("build", "--locked", cwd=elsewhere, env=offline()).out.strip() == digest
+    finally:
+        os.umask(before)
+
+
+def interpreter(minor: str) -> str:
+    found = shutil.which(f"python{minor}")
+    if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
+        return found
+    for path in sorted(Path("~/.pyenv/versions").expanduser().glob(f"{minor}.*/bin/python")):
+        return str(path)
+    pytest.skip(f"python{minor} is not installed")
+
+
+@pytest.mark.parametrize("minor", ["3.11", "3.12", "3.13", "3.14"])
+def test_host_python(warm: tuple[Path, str, Path], tmp_path: Path, shared: Path, minor: str) -> None:
+    if sys.version_info[:2] == tuple(map(int, minor.split("."))):
+        pytest.skip("that is the interpreter all other tests run on")
+    folder, digest, files = warm
+    venv = shared / f"venv-{minor}"
+    subprocess.run([interpreter(minor), "-m", "venv", venv], check=True)
+    subprocess.run([venv / "bin/python", "-m", "pip", "install", "--quiet", *NEEDED, "deflate==0.9.0"], check=True)
+    there = Cogsmith(store_with_inputs(tmp_path / "cache", files))
+    done = subprocess.run(
+        [venv / "bin/python", "-m", "builder.cli", "build", "--locked"],
+        cwd=folder,
+        env=there.env(offline()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == digest, done.stderr
+
+
+@pytest.mark.parametrize("isal", [True, False], ids=["isal", "zlib"])
+def test_inflating_with_and_without_isal(warm: tuple[Path, str, Path], tmp_path: Path, isal: bool) -> None:
+    folder, digest, files = warm
+    if isal:
+        pytest.importorskip("isal")
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    if not isal:
+        (hidden / "isal.py").write_text("raise ImportError('hidden by the test')\n")
+    there = Cogsmith(store_with_inputs(tmp_path / "cache", files))
+    env = {**offline(), "PYTHONPATH": f"{hidden}:{ROOT}"}
+    assert there("build", "--locked", cwd=folder, env=env).out.strip() == digest
+
+
+def test_ordinary_user(warm: tuple[Path, str, Path], ordinary: Ordinary) -> None:
+    """Another user, with a home and a cache of its own."""
+    folder, digest, files = warm
+    theirs = ordinary.give(folder, "project")
+    cache = ordinary.home / "cache"
+    ordinary.give(files, "cache/cogsmith/files")
+    done = ordinary.run(
+        "-m", "builder.cli", "build", "--locked", cwd=theirs, env={"XDG_CACHE_HOME": str(cache), **offline()}
+    )
+    assert done.stdout.strip() == digest, done.stderr
