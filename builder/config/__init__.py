@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from pathlib import Path
 
-from builder.errors import ConfigError
 from builder.plan import canonical_json, to_plain
 
 FILE_NAME = "cog.yaml"
 DEFAULT_PYTHON = "3.13"
 
-_CREATE = "write a `cog.yaml` with at least `build:` and `run:` in the folder of the model"
 _SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 
 
@@ -134,31 +131,3 @@ def load(text: str, *, path: Path) -> Config:
     from builder.config.document import read
 
     return read(text, path=path)
-
-
-def load_file(path: Path) -> Config:
-    """Read a `cog.yaml`; a `ConfigError` if it is missing, unreadable, not UTF-8 or wrong."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError as problem:
-        raise ConfigError(f"`{path}` does not exist", hint=_CREATE) from problem
-    except OSError as problem:
-        raise ConfigError(f"could not read `{path}`: {problem.strerror}") from problem
-    except UnicodeDecodeError as problem:
-        raise ConfigError(f"`{path}` is not UTF-8 text", details=f"byte {problem.start}: {problem.reason}") from problem
-    return load(text, path=path)
-
-
-def find(start: Path, *, name: str = FILE_NAME) -> Path:
-    """The nearest file `name` in `start` (absolute) or a folder above it; a `ConfigError` if there is none."""
-    for folder in (start, *start.parents):
-        if (folder / name).is_file():
-            return folder / name
-    raise ConfigError(f"{name} not found in {start} (or in any parent directories)", hint=_CREATE)
-
-
-def default_image_name(project: Path) -> str:
-    """The image's name when nothing else names it: `cog-` and the folder's name, at most 30 characters."""
-    folder = re.sub(r"[^a-z0-9-]", "", project.name.lower().replace(" ", "-"))
-    name = folder if folder.startswith("cog-") else f"cog-{folder}"
-    return name[:30].rstrip("-")
