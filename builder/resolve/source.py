@@ -29,10 +29,13 @@ _CODE_FOLDERS = frozenset({".cog", ".git", "__pycache__"})
 # Spec of Cog, section 5.7: these change with the code, however large they are.
 _CODE_SUFFIXES = frozenset({".py", ".ipynb", ".whl", ".log"})
 _MEDIA_SUFFIXES = frozenset(
-    (
-        ".jpg .jpeg .png .gif .bmp .tif .tiff .webp .svg .heic .ico .psd"
-        " .mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .mp3 .wav .ogg .flac .aac .m4a .wma .aiff .opus"
-    ).split()
+    f".{name}"
+    for names in (
+        ("jpg", "jpeg", "png", "gif", "bmp", "tif", "tiff", "webp", "svg", "heic", "ico", "psd"),
+        ("mp4", "m4v", "mov", "avi", "mkv", "webm", "mpg", "mpeg", "wmv", "flv"),
+        ("mp3", "wav", "ogg", "flac", "aac", "m4a", "wma", "aiff", "opus"),
+    )
+    for name in names
 )
 
 
