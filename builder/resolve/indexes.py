@@ -1,0 +1,188 @@
+"""Where Python packages are looked for: pip's settings, handed to uv in uv's own words.
+
+uv reads its own settings; each of pip's is added only where uv has none of that kind.  Reads configuration files and
+the environment it is given.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from builder.errors import ConfigError
+from builder.report import Report
+
+# What would answer instead of what is asked for, or look at this machine's own environments.
+_UNWANTED = frozenset(
+    {
+        "CONDA_PREFIX",
+        "UV_BREAK_SYSTEM_PACKAGES",
+        "UV_CUSTOM_COMPILE_COMMAND",
+        "UV_NO_BINARY",
+        "UV_NO_BINARY_PACKAGE",
+        "UV_NO_BUILD",
+        "UV_NO_BUILD_PACKAGE",
+        "UV_PROJECT",
+        "UV_PROJECT_ENVIRONMENT",
+        "UV_PYTHON",
+        "UV_SYSTEM_PYTHON",
+        "UV_WORKING_DIR",
+        "UV_WORKING_DIRECTORY",
+        "VIRTUAL_ENV",
+    }
+)
+
+
+def uv_environment(env: Mapping[str, str], *, report: Report) -> dict[str, str]:
+    """`env` for a uv that looks where the user's uv, and else the user's pip, would look."""
+    made = {name: value for name, value in env.items() if name not in _UNWANTED}
+    uv = _uv_settings(env)
+    pip = _pip_settings(env)
+    links = [link for link in pip.get("find-links", "").split() if _exists(link, report=report)]
+    extra = pip.get("extra-index-url", "").split()
+    if "index-url" in pip and "default" not in uv:
+        made["UV_DEFAULT_INDEX"] = pip["index-url"]
+    if extra and "extra" not in uv:
+        made["UV_EXTRA_INDEX_URL"] = " ".join(extra)
+        if "strategy" not in uv:
+            made["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # all indexes are equal to pip
+    if links and "links" not in uv:
+        made["UV_FIND_LINKS"] = ",".join(links)
+    if _is_true(pip.get("no-index", "")) and "default" not in uv:
+        made["UV_NO_INDEX"] = "1"
+    for key, variable in (
+        ("cert", "SSL_CERT_FILE"),
+        ("client-cert", "SSL_CLIENT_CERT"),
+        ("trusted-host", "UV_INSECURE_HOST"),
+        ("timeout", "UV_HTTP_TIMEOUT"),
+        ("default-timeout", "UV_HTTP_TIMEOUT"),
+        ("keyring-provider", "UV_KEYRING_PROVIDER"),
+        ("proxy", "ALL_PROXY"),
+    ):
+        if pip.get(key) and not env.get(variable):
+            made[variable] = " ".join(pip[key].split())
+    made |= {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_NO_WRAP": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    return made
+
+
+def credentials(env: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """User and password by host, of the index URLs in `env` (as `uv_environment` made it) that carry them."""
+    urls = [
+        *env.get("UV_DEFAULT_INDEX", env.get("UV_INDEX_URL", "")).split(),
+        *env.get("UV_INDEX", "").split(),
+        *env.get("UV_EXTRA_INDEX_URL", "").split(),
+        *env.get("UV_FIND_LINKS", "").split(","),
+    ]
+    found: dict[str, tuple[str, str]] = {}
+    for url in urls:
+        # an index may have a name: `corp=https://...`
+        parts = urlsplit(url[url.find("=") + 1 :] if "=" in url.partition("://")[0] else url)
+        if parts.hostname and parts.username:
+            found.setdefault(parts.hostname, (unquote(parts.username), unquote(parts.password or "")))
+    return found
+
+
+def _uv_settings(env: Mapping[str, str]) -> set[str]:
+    """Which kinds of settings uv has of its own, from the environment and its configuration files."""
+    kinds = {
+        "default": ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_NO_INDEX"),
+        "extra": ("UV_INDEX", "UV_EXTRA_INDEX_URL"),
+        "links": ("UV_FIND_LINKS",),
+        "strategy": ("UV_INDEX_STRATEGY",),
+    }
+    found = {kind for kind, names in kinds.items() if any(env.get(name) for name in names)}
+    for table in map(_read_toml, _uv_files(env)):
+        for part in (table, table.get("pip", {})):
+            indexes = part.get("index", [])
+            if "index-url" in part or part.get("no-index") or any(index.get("default") for index in indexes):
+                found.add("default")
+            if "extra-index-url" in part or any(not index.get("default") for index in indexes):
+                found.add("extra")
+            found |= {kind for kind, key in (("links", "find-links"), ("strategy", "index-strategy")) if key in part}
+    return found
+
+
+def _uv_files(env: Mapping[str, str]) -> list[Path]:
+    if env.get("UV_NO_CONFIG"):
+        return []
+    if env.get("UV_CONFIG_FILE"):
+        return [Path(env["UV_CONFIG_FILE"])]
+    folders = [_config_home(env), *_paths(env.get("XDG_CONFIG_DIRS") or "/etc/xdg"), Path("/etc")]
+    return [folder / "uv/uv.toml" for folder in folders]
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # uv itself complains, in better words
+
+
+def _pip_settings(env: Mapping[str, str]) -> dict[str, str]:
+    """The options of `pip install`: files in pip's documented order, later ones win, then `PIP_*` variables."""
+    settings: dict[str, str] = {}
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
+    for path in _pip_files(env):
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read_string(path.read_text(encoding="utf-8"), source=os.fspath(path))
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError, configparser.Error) as problem:
+            raise ConfigError(f"could not read pip's configuration `{path}`", details=str(problem)) from problem
+        for section, values in sections.items():
+            if parser.has_section(section):
+                values |= {key.replace("_", "-"): value for key, value in parser.items(section)}
+    settings |= sections["global"]
+    settings |= sections["install"]
+    for name, value in env.items():
+        if name.startswith("PIP_") and value:
+            settings[name.removeprefix("PIP_").lower().replace("_", "-")] = value
+    return {key: value.strip() for key, value in settings.items()}
+
+
+def _pip_files(env: Mapping[str, str]) -> list[Path]:
+    chosen = env.get("PIP_CONFIG_FILE", "")
+    if chosen == os.devnull:
+        return []
+    home = Path(env.get("HOME") or "/nonexistent")
+    mac = Path("Library/Application Support/pip/pip.conf")
+    return [
+        *(folder / "pip/pip.conf" for folder in reversed(_paths(env.get("XDG_CONFIG_DIRS") or "/etc/xdg"))),
+        Path("/") / mac,
+        Path("/etc/pip.conf"),
+        home / ".pip/pip.conf",
+        home / mac,
+        _config_home(env) / "pip/pip.conf",
+        Path(sys.prefix) / "pip.conf",
+        *([Path(chosen)] if chosen else []),
+    ]
+
+
+def _config_home(env: Mapping[str, str]) -> Path:
+    return Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME") or "/nonexistent") / ".config")
+
+
+def _paths(value: str) -> list[Path]:
+    return [Path(part) for part in value.split(os.pathsep) if part]
+
+
+def _exists(link: str, *, report: Report) -> bool:
+    # uv stops at a folder that is not there; pip goes on.
+    path = Path(unquote(urlsplit(link).path)) if link.startswith("file:") else Path(link)
+    if "://" in link and not link.startswith("file:"):
+        return True
+    if path.exists():
+        return True
+    report.warn(f"pip's `find-links` names `{link}`, which does not exist")
+    return False
+
+
+def _is_true(value: str) -> bool:
+    return value.lower() in {"1", "true", "yes", "on", "y", "t"}

@@ -1,0 +1,180 @@
+"""A requirements file, read as Cog reads it (spec of Cog, section 1.7), made ready for uv.
+
+Looks at local wheels that the text names, and at nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from builder.errors import ConfigError
+from builder.report import Report
+
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_OWN = frozenset({"cog", "coglet"})
+_COMMENT = re.compile(r"(^|\s+)#.*$")
+_OPTION = re.compile(r"(?:^|\s)(--?[A-Za-z][A-Za-z-]*)(?:\s*=\s*|\s+|$)")
+_FILE_OPTIONS = frozenset({"-r", "--requirement", "-c", "--constraint", "-f", "--find-links"})
+_PROJECT = re.compile(r"[A-Za-z0-9._-]+\s*(\[[^]]*\])?\s*\Z")
+_HASH = re.compile(r"--hash[=\s]\s*(\S+)")
+_DROPPED = frozenset({"--prefer-binary", "--require-hashes", "--use-feature", "--use-pep517"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What to resolve: `lines` for uv (absolute paths for local wheels), and the hashes that were asked for."""
+
+    lines: tuple[str, ...] = ()
+    hashes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """By normalised name, the `algorithm:hex` that the file allows."""
+    prereleases: bool = False
+    trusted_hosts: tuple[str, ...] = ()
+
+
+def read(text: str, *, project: Path, folder: Path | None = None, report: Report) -> Requirements:
+    """Read the text of a requirements file that lies in `folder` (default: the project's own).
+
+    All that cannot be used comes in one `ConfigError`, with line numbers.  Warns where `cog` itself is asked for.
+    """
+    reader = _Reader(project=project, folder=folder or project, report=report)
+    for number, line in _logical_lines(text):
+        try:
+            reader.take(line)
+        except ValueError as problem:
+            reader.problems.append(f"line {number}: {problem}")
+    if reader.problems:
+        raise ConfigError("the requirements cannot be used", details="\n".join(reader.problems))
+    return Requirements(
+        lines=tuple(reader.lines),
+        hashes=tuple((name, tuple(values)) for name, values in sorted(reader.hashes.items())),
+        prereleases=reader.prereleases,
+        trusted_hosts=tuple(reader.trusted_hosts),
+    )
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines with continuations joined, comments and blank lines dropped; the number is that of the first line."""
+    started = 0
+    joined = ""
+    lines = text.removeprefix("\ufeff").splitlines()
+    for number, raw in enumerate(lines, start=1):
+        line = raw.rstrip()
+        is_comment = line.lstrip().startswith("#")
+        started = started or number
+        if line.endswith("\\") and not is_comment and number < len(lines):
+            joined += line[:-1].strip() + " "
+            continue
+        whole = _COMMENT.sub("", joined + line.strip()).strip().removesuffix("\\").strip()
+        if whole:
+            yield started, whole
+        started, joined = 0, ""
+
+
+class _Reader:
+    """Collects what the lines ask for; `take` raises `ValueError` with what is wrong with one."""
+
+    def __init__(self, *, project: Path, folder: Path, report: Report) -> None:
+        self._project = project
+        self._folder = folder
+        self._report = report
+        self.lines: list[str] = []
+        self.hashes: dict[str, list[str]] = {}
+        self.prereleases = False
+        self.trusted_hosts: list[str] = []
+        self.problems: list[str] = []
+
+    def take(self, line: str) -> None:
+        if line == "-e .":
+            return
+        if line.startswith("-"):
+            self._option(line)
+        elif _is_local_archive(line):
+            self._artifact(line)
+        else:
+            self._requirement(line)
+
+    def _option(self, line: str) -> None:
+        match = _OPTION.match(line)
+        name = match[1] if match else line
+        value = line[match.end() :].strip() if match else ""
+        if name in _FILE_OPTIONS and not _is_remote(value):
+            raise ValueError(f'local requirements option "{name}" is not supported: {line}')
+        if name in {"-e", "--editable"}:
+            raise ValueError(f"editable requirements are not supported: {line}")
+        if name == "--pre":
+            self.prereleases = True
+        elif name == "--trusted-host":
+            self.trusted_hosts.append(value)
+        elif name not in _DROPPED:
+            self.lines.append(f"{name} {value}".strip())
+
+    def _artifact(self, line: str) -> None:
+        if re.search(r"\s--?[A-Za-z]", line):
+            raise ValueError(f"local package artifact requirements do not support inline options or hashes: {line}")
+        if ";" in line:
+            raise ValueError(f"environment markers are not supported on local package artifact requirements: {line}")
+        if line.endswith("]"):
+            raise ValueError(f"extras are not supported on local package artifact requirements: {line}")
+        path = self._folder / line
+        if not path.exists():
+            raise ValueError(f'local Python package artifact "{line}" not found')
+        if not path.is_file():
+            raise ValueError(f'local Python package artifact "{line}" must be a regular file')
+        if not path.resolve().is_relative_to(self._project.resolve()):
+            raise ValueError(f'local Python package artifact "{line}" must be inside the project directory')
+        if path.suffix != ".whl":
+            raise ValueError(f'"{line}" is a source archive, which this release cannot build; list a wheel instead')
+        self.lines.append(path.resolve().as_uri())
+
+    def _requirement(self, line: str) -> None:
+        text, options = _split_options(line)
+        if re.search(r"(^|[\s@])file:", text):
+            raise ValueError(f"local file URL requirements are not supported: {line}")
+        name, at, target = text.partition("@")
+        if at and _PROJECT.match(name) and "://" not in target.partition(";")[0]:
+            raise ValueError(
+                "local direct reference requirements (`name @ path`) are not supported; list the path directly"
+                f" instead: {line}"
+            )
+        if text.startswith(("./", "../", "/", "~/")) or text in {".", ".."}:
+            raise ValueError(f'local package requirement "{text}" is not a supported wheel or source archive')
+        name = _name(text)
+        if name in _OWN:
+            self._report.warn(
+                f"'{text}' found in requirements — overriding with the SDK of this release. Remove it from requirements"
+            )
+            return
+        found = _HASH.findall(options)
+        if found:
+            self.hashes.setdefault(name, []).extend(found)
+        self.lines.append(text)
+        for option in re.split(r"\s+(?=-)", _HASH.sub("", options).strip()):
+            if option:
+                self._option(option)
+
+
+def _split_options(line: str) -> tuple[str, str]:
+    match = re.search(r"\s--?[A-Za-z]", line)
+    return (line[: match.start()].strip(), line[match.start() :].strip()) if match else (line, "")
+
+
+def _name(text: str) -> str:
+    try:
+        return canonicalize_name(Requirement(text).name)
+    except InvalidRequirement:
+        return ""  # uv says what is wrong with it
+
+
+def _is_local_archive(line: str) -> bool:
+    head = re.split(r"\s--?[A-Za-z]|\s*;|\[", line, maxsplit=1)[0].strip()
+    return head.lower().endswith(_ARCHIVES) and "://" not in head and "@" not in head and not head.startswith("file:")
+
+
+def _is_remote(value: str) -> bool:
+    return value.strip("\"'").startswith(("http://", "https://"))

@@ -1,0 +1,156 @@
+"""`uv pip compile` for an image, and its refusals in our words.
+
+The only place that knows uv's command line.  uv resolves for the image's platform and Python, never for the host's.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from builder import process
+from builder.errors import ResolveError
+
+_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
+_GLIBC_MINORS = (17, 28, *range(31, 41))
+"""Those of `manylinux_2_*` that uv takes as a platform."""
+
+_LOCK_HINT = "a complete lock needs no index: `cogsmith lock` where there is a network, and keep pylock.cog.toml"
+
+
+def machine(platform: str) -> str:
+    """`x86_64` of `linux/amd64`; a `ResolveError` for platforms that have no wheels of ours."""
+    os_name, _, architecture = platform.partition("/")
+    if os_name != "linux" or architecture not in _ARCHITECTURES:
+        raise ResolveError(f"the platform `{platform}` is not supported", hint="use linux/amd64 or linux/arm64")
+    return _ARCHITECTURES[architecture]
+
+
+def python_platform(platform: str, *, glibc: str) -> str:
+    """What uv calls a Linux with at most this glibc (`2.36`)."""
+    major, _, minor = glibc.partition(".")
+    known = [number for number in _GLIBC_MINORS if major == "2" and minor.isdecimal() and number <= int(minor)]
+    if not known:
+        raise ResolveError(
+            f"the image's glibc `{glibc}` is older than any wheel of today supports (2.17)",
+            hint="choose another `build.base_image`; images with musl have no glibc at all",
+        )
+    return f"{machine(platform)}-manylinux_2_{known[-1]}"
+
+
+def compile_lock(
+    requirements: Sequence[str],
+    *,
+    scratch: Path,
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    keep: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The `pylock.toml` document that uv makes of `requirements`; `ResolveError` where it cannot.
+
+    `scratch` is an empty folder for the files uv is handed.  `keep` maps names to preferred versions.
+    """
+    lock = scratch / "pylock.toml"
+    (scratch / "requirements.in").write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+    if keep:
+        lock.write_text(_preferences(keep), encoding="utf-8")
+    command = [
+        *(_program(), "pip", "compile", "requirements.in", "--output-file", lock.name, "--format", "pylock.toml"),
+        *("--only-binary", ":all:", "--no-header", "--no-annotate", "--quiet", "--python", sys.executable),
+        *arguments,
+    ]
+    # uv takes settings from the nearest folder above that has some; the user's own stay in force
+    (scratch / "uv.toml").touch()
+    process.run(command, purpose="resolve the Python packages", cwd=scratch, env=env, error=ResolveError)
+    return tomllib.loads(lock.read_text(encoding="utf-8"))
+
+
+def _program() -> str:
+    import uv
+
+    try:
+        return uv.find_uv_bin()
+    except FileNotFoundError:
+        return process.find("uv", purpose="resolve Python packages", hint="install cogsmith again: it brings uv")
+
+
+def _preferences(keep: Mapping[str, str]) -> str:
+    packages = (f'\n[[packages]]\nname = "{name}"\nversion = "{version}"\n' for name, version in sorted(keep.items()))
+    return 'lock-version = "1.0"\ncreated-by = "cogsmith"\n' + "".join(packages)
+
+
+def explained(problem: ResolveError, *, target: str) -> ResolveError:
+    """A failure of `compile_lock` in our words; `target` says for what it was resolved."""
+    output = _message(problem.details or "")
+    for pattern, brief, hint in _EXPLANATIONS:
+        match = re.search(pattern, output, re.DOTALL)
+        if match:
+            name = match.groupdict().get("name") or ""
+            return ResolveError(brief.format(target=target, name=name.rstrip(",.")), details=output, hint=hint)
+    return ResolveError(f"could not resolve the Python packages for {target}", details=problem.details)
+
+
+def _message(details: str) -> str:
+    """What uv said: without our command line, the frame that uv draws, and its hints about its own options."""
+    lines = [line for line in details.splitlines() if not line.startswith(("command: ", "ended with "))]
+    text = "\n".join(re.sub(r"^[\s×│├╰─▶]+", "", line) for line in lines)
+    text = re.sub(r"^(error|cause|warning): ", "", text, flags=re.MULTILINE)
+    return re.split(r"\n+hint: ", text)[0].strip()
+
+
+_EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"network (?:was|is) disabled|not found in the cache",
+        "the Python packages cannot be resolved without a network",
+        _LOCK_HINT,
+    ),
+    (
+        r"401 Unauthorized|403 Forbidden|[Mm]issing credentials",
+        "the package index refused access",
+        "give the credentials in the index's URL, in `~/.netrc` or through a keyring (`UV_KEYRING_PROVIDER`)",
+    ),
+    (
+        r"error sending request|Could not connect|dns error|tcp connect error|Connection refused|timed out",
+        "the package index could not be reached",
+        f"check the network, `HTTPS_PROXY` and the index settings of pip or uv; {_LOCK_HINT}",
+    ),
+    (
+        r"Git operation failed|(?:git|hg|svn|bzr)\+",
+        "a package from a version control system has no wheel",
+        "name a released wheel; this release does not build packages from source",
+    ),
+    (
+        r"(?:Because |because )(?P<name>\S+) was not found in the (?:package registry|provided package locations)",
+        "no package index that is set has `{name}`",
+        "check the spelling in the requirements, and the index settings of pip (`PIP_INDEX_URL`) or uv",
+    ),
+    (
+        r"(?P<name>\S+) (?:has|have) no (?:usable )?wheels",
+        "`{name}` has no wheel for {target}",
+        "choose a version that has wheels; this release does not build packages from source",
+    ),
+    (
+        r"\A(?!.*depends? on).*there is no version of (?P<name>\S+)",
+        "the index has no version `{name}`",
+        "ask for a version that exists",
+    ),
+    (
+        r"\A(?!.*depends? on).* available and you require (?P<name>\S+)",
+        "the index has no version `{name}`",
+        "ask for a version that exists",
+    ),
+    (
+        r"Couldn.t parse|Unexpected|[Ii]nvalid|Unsupported",
+        "the requirements are malformed",
+        "each line is a requirement such as `numpy==2.0.0` (PEP 508) or an option of pip",
+    ),
+    (
+        r"No solution found",
+        "the requirements cannot be met together for {target}",
+        "loosen one of the versions named above",
+    ),
+)
