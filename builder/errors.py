@@ -88,3 +88,15 @@ class SchemaError(CogsmithError):
     """The model's source does not say what its inputs and outputs are."""
 
     exit_code = 12
+
+
+class InputError(CogsmithError):
+    """An input of a prediction is missing, unknown or of the wrong kind."""
+
+    exit_code = 13
+
+
+class PredictionError(CogsmithError):
+    """The model did not start, or its prediction failed."""
+
+    exit_code = 14

@@ -22,8 +22,9 @@ from builder.sandbox.explain import explain, read
 from builder.sandbox.model import Directory, Ids, Network, Overlay, Spec
 from builder.sandbox_child import tree
 
+DEVNULL = subprocess.DEVNULL
 Stream: TypeAlias = int | IO[Any] | None
-QUIET = (subprocess.DEVNULL, None, None)
+QUIET = (DEVNULL, None, None)
 CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN = 6, 7, 21
 PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from builder.sandbox_child.main import main; main()"
 HOME = Path(__file__).absolute().parents[2]

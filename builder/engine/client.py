@@ -1,0 +1,142 @@
+"""Talk to the prediction server of an image on this machine (spec of the server: docs, `GET /health-check`, `POST
+/predictions`).  Uses `http.client` from the standard library, which is imported late: commands must start quickly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from builder.errors import InputError, PredictionError
+
+POLL = 0.1
+"""Seconds between health checks."""
+HEALTH_TIMEOUT = 0.25
+"""Seconds to wait for the answer to one."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The server's answer; `raw` is all of it."""
+
+    status: str
+    output: Any
+    error: str
+    logs: str
+    raw: Mapping[str, Any]
+
+    def require(self) -> Prediction:
+        """Itself if it succeeded, else a `PredictionError`."""
+        if self.status != "succeeded":
+            raise PredictionError(f'Prediction failed with status "{self.status}": {self.error or "no reason given"}')
+        return self
+
+
+def health(port: int) -> dict[str, Any] | None:
+    """What `GET /health-check` says; None while nobody answers."""
+    try:
+        code, body = _request(port, "GET", "/health-check", timeout=HEALTH_TIMEOUT)
+        answer = json.loads(body)
+    except (OSError, ValueError):
+        return None
+    return answer if code == 200 and isinstance(answer, dict) else None
+
+
+def wait_ready(port: int, *, ended: Callable[[], int | None], timeout: float) -> None:
+    """Poll until the model is set up.
+
+    `ended` tells the exit code of the server once it has ended.  Raises `PredictionError` when it ends, when the
+    model's setup fails, and after `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        code = ended()
+        if code is not None:
+            raise PredictionError("Container exited unexpectedly", details=f"exit code {code}")
+        answer = health(port)
+        status = answer.get("status") if answer else "STARTING"
+        if status == "READY":
+            return
+        if status == "SETUP_FAILED":
+            setup = (answer or {}).get("setup")
+            logs = setup.get("logs") if isinstance(setup, dict) else None
+            raise PredictionError("Model setup failed", details=str(logs).strip() if logs else None)
+        if status not in ("STARTING", "UNKNOWN"):
+            raise PredictionError(f"Container healthcheck returned unexpected status: {status}")
+        if time.monotonic() > deadline:
+            hint = "give it more time with `--setup-timeout SECONDS`"
+            raise PredictionError(f"Timed out: the model was not ready after {timeout:g} seconds", hint=hint)
+        time.sleep(POLL)
+
+
+def openapi(port: int) -> dict[str, Any] | None:
+    """The server's schema; None if it has none."""
+    try:
+        code, body = _request(port, "GET", "/openapi.json", timeout=30)
+    except OSError as problem:
+        raise PredictionError("could not ask the server for its schema", details=str(problem)) from problem
+    found = json.loads(body) if code == 200 else None
+    return found if isinstance(found, dict) else None
+
+
+def predict(port: int, *, inputs: Mapping[str, Any], context: Mapping[str, str] | None = None) -> Prediction:
+    """Run one prediction and wait for it, however long it takes.
+
+    Raises `InputError` when the server refuses the inputs, `PredictionError` when it answers nonsense or goes away.  A
+    prediction that failed is an answer like any other; see `Prediction.require`.
+    """
+    body = json.dumps({"input": dict(inputs), "context": dict(context or {})}).encode()
+    try:
+        code, data = _request(port, "POST", "/predictions", body=body, timeout=None)
+    except OSError as problem:
+        hint = "the lines above are what it said last"
+        raise PredictionError(
+            "the server went away during the prediction", details=str(problem), hint=hint
+        ) from problem
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        answer = None
+    if code == 422 and isinstance(answer, dict):
+        raise InputError(
+            "The inputs you passed could not be validated:",
+            details="\n".join(f"- {line}" for line in _refusals(answer)),
+            hint="pass inputs with `-i blur=3.5`, and files with an `@`: `-i path=@image.jpg`",
+        )
+    if code != 200 or not isinstance(answer, dict):
+        text = data.decode(errors="replace").strip()[:2000]
+        raise PredictionError(f"/predictions call returned status {code}", details=text or None)
+    return Prediction(
+        status=str(answer.get("status")),
+        output=answer.get("output"),
+        error=str(answer.get("error") or ""),
+        logs=str(answer.get("logs") or ""),
+        raw=answer,
+    )
+
+
+def _refusals(answer: Mapping[str, Any]) -> list[str]:
+    detail = answer.get("detail")
+    if not isinstance(detail, list):
+        return [str(detail)]
+    rows = [row for row in detail if isinstance(row, dict)]
+    return [f"{(row.get('loc') or ['?'])[-1]}: {row.get('msg')}" for row in rows]
+
+
+def _request(
+    port: int, method: str, path: str, *, body: bytes | None = None, timeout: float | None
+) -> tuple[int, bytes]:
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request(method, path, body=body, headers={"Content-Type": "application/json"} if body else {})
+        response = connection.getresponse()
+        return response.status, response.read()
+    except http.client.HTTPException as problem:
+        raise ConnectionError(f"{type(problem).__name__}: {problem}") from problem
+    finally:
+        connection.close()

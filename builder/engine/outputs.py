@@ -1,0 +1,127 @@
+"""Outputs of a prediction: files where the schema says so, text or JSON otherwise.  Writes files; prints nothing."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+import mimetypes
+import os
+import re
+import urllib.parse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from builder.errors import PredictionError
+
+DEFAULT_NAME = "output"
+EXTENSIONS = {"image/jpeg": ".jpg", "text/plain": ".txt", "audio/x-wav": ".wav", "application/octet-stream": ""}
+"""Where the platform's table is odd, silent, or depends on the host."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What became of an output: `text` is for standard output, `files` were written, `warning` is for the user."""
+
+    text: str = ""
+    files: tuple[Path, ...] = ()
+    warning: str = ""
+
+
+def deliver(output: Any, *, schema: Mapping[str, Any] | None, path: Path | None, folder: Path) -> Delivery:
+    """Write or render an output.
+
+    `schema` is the OpenAPI document of the model.  Files (`format: uri`) go to `path`, or to `output` in `folder`, with
+    an extension by type; several are numbered.  A `path` that is a directory gets `output` in it.  Everything else is
+    text for standard output, or goes to `path` if given.
+    """
+    if output is None:
+        return Delivery(warning="No output generated")
+    kind = output_schema(schema)
+    if _is_file(kind, output):
+        return Delivery(files=(_write_url(str(output), _target(path, folder=folder)),))
+    if isinstance(output, list) and output and all(_is_file(kind.get("items") or {}, item) for item in output):
+        target = _target(path, folder=folder)
+        stem = target.name.removesuffix(_suffix(target))
+        names = [target.with_name(f"{stem}.{n}{_suffix(target)}") for n in range(len(output))]
+        return Delivery(files=tuple(_write_url(str(item), name) for item, name in zip(output, names, strict=True)))
+    text = render(output)
+    if path is None:
+        return Delivery(text=text)
+    target = _target(path, folder=folder)
+    _write(target, text.encode())
+    return Delivery(files=(target,))
+
+
+def render(output: Any) -> str:
+    """An output as text with a final line end: a string raw, a scalar or structure as JSON (two spaces)."""
+    if isinstance(output, str):
+        return output + "\n"
+    return json.dumps(output, indent=2, ensure_ascii=False) + "\n"
+
+
+def output_schema(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The schema of the output; empty if unknown."""
+    schemas = ((schema or {}).get("components") or {}).get("schemas") or {}
+    found: Mapping[str, Any] = schemas.get("Output") or {}
+    return found
+
+
+def _is_file(schema: Mapping[str, Any], output: Any) -> bool:
+    return schema.get("type") == "string" and schema.get("format") == "uri" and isinstance(output, str)
+
+
+def _suffix(path: Path) -> str:
+    # `out.0` is a name with a number, not one with an extension.
+    return "" if re.fullmatch(r"\.\d+", path.suffix) else path.suffix
+
+
+def _target(path: Path | None, *, folder: Path) -> Path:
+    if path is None:
+        target = folder / DEFAULT_NAME
+        if target.is_dir():
+            raise PredictionError(
+                f'Default output name "{DEFAULT_NAME}" conflicts with directory, provide --output',
+                hint="as in `-o result`",
+            )
+        return target
+    target = folder / path.expanduser()
+    return target / DEFAULT_NAME if target.is_dir() else target
+
+
+def _write_url(url: str, target: Path) -> Path:
+    """Write a `data:` URL (RFC 2397) to `target`, which gets an extension unless it has one."""
+    head, comma, body = url.partition(",")
+    if not head.startswith("data:") or not comma:
+        raise PredictionError(f"the output is not a data URL: `{url[:80]}`", hint="only data URLs can be written")
+    kind, *parameters = head.removeprefix("data:").split(";")
+    raw = urllib.parse.unquote_to_bytes(body)
+    try:
+        data = base64.b64decode(raw, validate=True) if "base64" in parameters else raw
+    except binascii.Error as problem:
+        raise PredictionError("the output is not a valid data URL", details=str(problem)) from problem
+    if not _suffix(target):
+        extension = EXTENSIONS.get(kind)
+        target = target.with_name(
+            target.name + (mimetypes.guess_extension(kind) or "" if extension is None else extension)
+        )
+    _write(target, data)
+    return target
+
+
+def _write(target: Path, data: bytes) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        if target.exists() and not target.is_file():  # /dev/stdout, a pipe
+            target.write_bytes(data)
+            return
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        why = (problem.strerror or str(problem)).lower()
+        raise PredictionError(
+            f"Output path is not writable: {target}", details=why, hint="choose another with `-o`"
+        ) from problem

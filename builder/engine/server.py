@@ -1,0 +1,122 @@
+"""The prediction server of an image, in a container on the host's network, bound to the loopback address."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from builder.engine import client, container
+from builder.engine.container import Container, Options
+from builder.engine.unpack import Fetch
+from builder.errors import PredictionError, SandboxError
+from builder.report import Report
+from builder.sandbox.start import DEVNULL, Stream
+from builder.store import Store, StoredImage
+
+LOOPBACK = "127.0.0.1"
+ATTEMPTS = 5
+SETUP_TIMEOUT = 300.0
+"""Seconds for the model's setup, as upstream."""
+
+
+class Server:
+    """A server that answers at `port`; close it."""
+
+    def __init__(self, running: Container, *, port: int, hold: contextlib.ExitStack) -> None:
+        self.container = running
+        self.port = port
+        self._hold = hold
+
+    def close(self) -> None:
+        """Stop it, kindly first."""
+        with self._hold:
+            if self.container.poll() is None:
+                self.container.stop()
+            self.container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def start(
+    image: StoredImage,
+    *,
+    store: Store,
+    options: Options | None = None,
+    host: str = LOOPBACK,
+    port: int | None = None,
+    logs: Stream = None,
+    setup_timeout: float = SETUP_TIMEOUT,
+    wait: bool = True,
+    report: Report | None = None,
+    fetch: Fetch | None = None,
+) -> Server:
+    """Start the image's server and, with `wait`, return when its model is ready.
+
+    `port` `None` means any free one.  `logs` takes what the container prints.  Options' `command` replaces the image's;
+    `--host HOST` is added to it, and the environment gets `PORT`.  Raises `PredictionError` when the setup fails.
+    """
+    options = options or Options()
+    command = options.command or tuple((image.config.get("config") or {}).get("Cmd") or ())
+    for attempt in range(ATTEMPTS if port is None else 1):
+        with contextlib.ExitStack() as stack:
+            chosen = _reserve(store.root / "locks", stack=stack) if port is None else _check_free(host, port)
+            changed = dataclasses.replace(
+                options, command=(*command, "--host", host), env={**options.env, "PORT": str(chosen)}
+            )
+            running = container.start(
+                image, store=store, options=changed, stdin=DEVNULL, stdout=logs, stderr=logs,
+                report=report, fetch=fetch,
+            )  # fmt: skip
+            stack.push(lambda kind, *_, running=running: running.close() if kind else None)
+            try:
+                if wait:
+                    client.wait_ready(chosen, ended=running.poll, timeout=setup_timeout)
+            except PredictionError:
+                lost = running.poll() is not None and port is None and not _is_free(host, chosen)
+                if not lost or attempt == ATTEMPTS - 1:
+                    raise
+                running.close()
+                continue  # somebody else took the port meanwhile
+            return Server(running, port=chosen, hold=stack.pop_all())
+    raise AssertionError("unreachable")
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _check_free(host: str, port: int) -> int:
+    if not _is_free(host, port):
+        raise SandboxError(f"port {port} of {host} is taken", hint="choose another with `--port`")
+    return port
+
+
+def _reserve(locks: Path, *, stack: contextlib.ExitStack) -> int:
+    """A free port that no other of our processes takes: it is locked until the server has ended."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port: int = probe.getsockname()[1]
+        file = stack.enter_context((locks / f"port-{port}").open("a"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        stack.callback((locks / f"port-{port}").unlink, missing_ok=True)
+        return port
