@@ -1,6 +1,6 @@
 """What a file in a layer holds, without holding it: bytes, or a place in a file on disk.
 
-No I/O here; `builder.layers.gzip` and its neighbours read what these name.
+No I/O here; `builder.layers.reader` reads what these name.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ class Data:
 class FileSlice:
     """`size` bytes of the file `path` from `offset`, as they are.
 
-    With `sha256` (hex, of the slice) the bytes are verified while they are packed, and so is, for a slice that starts
-    at 0 and is `whole`, that the file ends there.
+    With `sha256` (hex, of the slice) or `crc32` the bytes are verified while they are packed; with `whole`, that the
+    file ends where the slice does.
     """
 
     path: Path
     offset: int = 0
     size: int
     sha256: str = ""
+    crc32: int | None = None
     whole: bool = False
 
 

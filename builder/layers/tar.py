@@ -1,13 +1,36 @@
-"""The one tar writer: ustar headers, with PAX records only where ustar has no room.  Pure; no I/O."""
+"""The one tar writer: ustar headers, with PAX records only where ustar has no room (docs/layer-format.md).
+
+Pure: turns members into headers and puts them in order; reads and writes nothing.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
+from builder.errors import LayerError
 from builder.layers.content import Content
 
 MemberType: TypeAlias = Literal["file", "dir", "symlink", "hardlink", "fifo", "char", "block"]
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+"""The end of an archive: two blocks of zeros, and no padding to a larger record."""
+
+TYPE_FLAGS: dict[MemberType, bytes] = {
+    "file": b"0",
+    "hardlink": b"1",
+    "symlink": b"2",
+    "char": b"3",
+    "block": b"4",
+    "dir": b"5",
+    "fifo": b"6",
+}
+NAME_MAX = 255
+"""Longest path component in bytes that Linux file systems hold."""
+
+PATH_MAX = 4095
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +59,171 @@ class Member:
     def size(self) -> int:
         """Bytes of content; 0 for anything but a file."""
         return self.content.size if self.content is not None else 0
+
+
+def sort_key(path: str) -> bytes:
+    """Bytes that order paths: UTF-8 with every `/` read as 0x00, so that a directory is followed by what it holds."""
+    return path.encode().replace(b"/", b"\0")
+
+
+def check_path(path: str, *, whiteouts: bool = True) -> str:
+    """Return `path` if a layer may hold it, else raise `LayerError`.
+
+    Refused are absolute paths, empty, `.` and `..` components, NUL, names that no Linux file system holds, text that
+    is not UTF-8 and, unless `whiteouts`, names that would delete files of lower layers (image-spec, `.wh.`).
+    """
+    try:
+        raw = path.encode()
+    except UnicodeEncodeError as problem:
+        raise LayerError(
+            f"a layer cannot hold `{path!a}`: its name is not UTF-8", hint="rename the file, or leave it out"
+        ) from problem
+    if b"\0" in raw or len(raw) > PATH_MAX:
+        raise LayerError(f"a layer cannot hold `{path[:200]!a}`: its name is longer than Linux allows, or holds NUL")
+    for part in path.split("/"):
+        if part in ("", ".", ".."):
+            raise LayerError(f"a layer cannot hold `{path}`: it must be relative, without empty, `.` or `..` parts")
+        if len(part) * 4 > NAME_MAX and len(part.encode()) > NAME_MAX:
+            raise LayerError(f"a layer cannot hold `{path[:200]}...`: a name in it is longer than {NAME_MAX} bytes")
+        if not whiteouts and part.startswith(".wh."):
+            raise LayerError(
+                f"a layer cannot hold `{path}`: in an image a name that starts with `.wh.` deletes another file",
+                hint="rename the file, or leave it out",
+            )
+    return path
+
+
+def arrange(members: Iterable[Member], *, epoch: int) -> list[Member]:
+    """Sort members, add missing parent directories (0755, root, `epoch`), and put the content of hard links first.
+
+    Raises `LayerError` for a path that is there twice (equal directories are one), for something inside a path that
+    is not a directory, and for a hard link to what is not a file of the same layer.
+    """
+    by_path: dict[str, Member] = {}
+    for member in members:
+        check_path(member.path)
+        seen = by_path.setdefault(member.path, member)
+        if seen is not member and not (seen.type == "dir" and seen == member):
+            raise LayerError(f"`/{member.path}` is there twice in one layer")
+    for path in list(by_path):
+        while "/" in path:
+            path = path.rpartition("/")[0]
+            parent = by_path.get(path)
+            if parent is None:
+                by_path[path] = Member(path=path, type="dir", mode=0o755, mtime=epoch)
+                continue
+            if parent.type != "dir":
+                raise LayerError(f"`/{path}` is a {parent.type} and a directory in one layer")
+            break
+    _link_backwards(by_path)
+    return sorted(by_path.values(), key=lambda member: sort_key(member.path))
+
+
+def _link_backwards(by_path: dict[str, Member]) -> None:
+    # A reader makes hard links as it goes, so the first name in order must be the one with the content.
+    groups: dict[str, list[str]] = {}
+    for member in by_path.values():
+        if member.type == "hardlink":
+            target = by_path.get(member.linkname)
+            if target is None or target.type != "file":
+                raise LayerError(f"`/{member.path}` is a hard link to `/{member.linkname}`, which is no file here")
+            groups.setdefault(member.linkname, []).append(member.path)
+    for target_path, links in groups.items():
+        file = by_path[target_path]
+        first, *rest = sorted([target_path, *links], key=sort_key)
+        by_path[first] = dataclasses.replace(file, path=first)
+        for path in rest:
+            by_path[path] = dataclasses.replace(file, path=path, type="hardlink", linkname=first, content=None)
+
+
+def header(member: Member) -> bytes:
+    """The header blocks of `member`: one ustar header, after a PAX one where needed."""
+    path = member.path.encode() + (b"/" if member.type == "dir" else b"")
+    link = member.linkname.encode() if member.type in ("symlink", "hardlink") else b""
+    if member.type in ("symlink", "hardlink") and (not link or b"\0" in link):
+        raise LayerError(f"the link `/{member.path}` has no usable target")
+    pax = {b"SCHILY.xattr." + name.encode(): value for name, value in member.xattrs if member.type != "hardlink"}
+    prefix, name = _split(path)
+    if not name:
+        pax[b"path"], name = path, path[:100]
+    if len(link) > 100 or not link.isascii():
+        pax[b"linkpath"] = link
+    numbers = {
+        b"uid": (member.uid, 8),
+        b"gid": (member.gid, 8),
+        b"size": (member.size, 12),
+        b"mtime": (member.mtime, 12),
+    }
+    fields: dict[bytes, bytes] = {}
+    for key, (value, width) in numbers.items():
+        fits = 0 <= value < 8 ** (width - 1)
+        fields[key] = b"%0*o\0" % (width - 1, value if fits else 0)
+        if not fits:
+            pax[key] = b"%d" % value
+    block = b"".join(
+        (
+            name.ljust(100, b"\0"),
+            b"%07o\0" % (member.mode & 0o7777),
+            fields[b"uid"],
+            fields[b"gid"],
+            fields[b"size"],
+            fields[b"mtime"],
+            b"        ",
+            TYPE_FLAGS[member.type],
+            link[:100].ljust(100, b"\0"),
+            b"ustar\00000",
+            bytes(64),  # no user and group names
+            b"%07o\0%07o\0" % (member.major, member.minor),
+            prefix.ljust(155, b"\0"),
+            bytes(12),
+        )
+    )
+    block = block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    return _pax(pax) + block if pax else block
+
+
+def padding(size: int) -> bytes:
+    """The zeros that fill `size` bytes up to a whole block."""
+    return bytes(-size % BLOCK)
+
+
+def _split(path: bytes) -> tuple[bytes, bytes]:
+    """Prefix and name of a ustar header; an empty name where there is no room for `path`, or it is not ASCII."""
+    if not path.isascii():
+        return b"", b""
+    if len(path) <= 100:
+        return b"", path
+    slash = path[:156].rfind(b"/", 0, len(path) - 1)
+    name = path[slash + 1 :]
+    if slash <= 0 or len(name) > 100:
+        return b"", b""
+    return path[:slash], name
+
+
+def _pax(records: dict[bytes, bytes]) -> bytes:
+    body = b"".join(_record(key, records[key]) for key in sorted(records))
+    block = b"".join(
+        (
+            b"PaxHeader".ljust(100, b"\0"),
+            b"0000644\0" + b"0000000\0" * 2,
+            b"%011o\0" % len(body),
+            b"00000000000\0",
+            b"        x",
+            bytes(100),
+            b"ustar\00000",
+            bytes(64),
+            b"0000000\0" * 2,
+            bytes(167),
+        )
+    )
+    block = block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    return block + body + padding(len(body))
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    # "LENGTH KEY=VALUE\n", where LENGTH counts itself.
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    if length != rest + len(str(length)):
+        length = rest + len(str(length))
+    return b"%d %s=%s\n" % (length, key, value)

@@ -1,0 +1,91 @@
+"""The packer: a layer of the plan, as JSON, and the files that it names by hash become a layer's bytes.
+
+The only entry point that backends use.  Reads the files it is handed and nothing else; needs no privilege.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from builder.errors import LayerError
+from builder.layers.files import files_members
+from builder.layers.reader import PIECE
+from builder.layers.runtime import runtime_members
+from builder.layers.tar import Member
+from builder.layers.wheel import wheels_members
+from builder.layers.writer import Codec, Output, Packed, write_layer
+
+__all__ = ["Codec", "Packed", "pack", "write_layer"]
+
+
+def pack(
+    spec: Mapping[str, Any],
+    *,
+    inputs: Mapping[str, Path],
+    out: Output,
+    codec: Codec,
+    compression: str,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Packed:
+    """Write the layer `spec` (the JSON form of a pure layer of the plan) to `out`.
+
+    `inputs` maps sha256 (hex) to the local file of each wheel, package or project file that `spec` names; all are
+    verified while they are read.  `progress` is told how many bytes of content are done.  Raises `LayerError` for
+    an input that is missing, changed, damaged or hostile; what was written to `out` till then is of no use.
+    """
+    kind = spec["kind"]
+    members: Iterable[Member]
+    if kind == "wheels":
+        verify([wheel["sha256"] for wheel in spec["wheels"]], inputs=inputs, threads=threads)
+        members = wheels_members(spec, inputs=inputs)
+    elif kind == "runtime":
+        verify([wheel["sha256"] for wheel in spec["wheels"]], inputs=inputs, threads=threads)
+        members = runtime_members(spec, inputs=inputs)
+    elif kind == "files":
+        members = files_members(spec, inputs=inputs)
+    elif kind == "debian":
+        from builder.layers.debian import debian_members  # the largest of the packer's modules, and seldom needed
+
+        members = debian_members(spec, inputs, threads)
+    else:
+        raise LayerError(f"the packer makes no layers of kind `{kind}`")
+    return write_layer(
+        members,
+        out=out,
+        codec=codec,
+        compression=compression,
+        epoch=spec["epoch"],
+        compress=kind == "debian",
+        threads=threads,
+        progress=progress,
+    )
+
+
+def verify(wanted: Iterable[str], *, inputs: Mapping[str, Path], threads: int) -> None:
+    """Raise `LayerError` unless `inputs` has each sha256 of `wanted`, and each file has it as content."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=threads) as pool:
+        for _ in pool.map(lambda sha256: _verify(sha256, inputs.get(sha256)), wanted):
+            pass
+
+
+def _verify(sha256: str, path: Path | None) -> None:
+    if path is None:
+        raise LayerError(f"the packer was not given the file with sha256 {sha256}")
+    found = hashlib.sha256()
+    try:
+        with path.open("rb", buffering=0) as file:
+            while piece := file.read(PIECE):
+                found.update(piece)
+    except OSError as problem:
+        raise LayerError(f"could not read `{path}`: {problem.strerror}") from problem
+    if found.hexdigest() != sha256:
+        raise LayerError(
+            f"`{path.name}` is not the file that was locked: its content is different",
+            details=f"file:     {path}\nexpected: sha256 {sha256}\nfound:    sha256 {found.hexdigest()}",
+            hint="it is damaged or was replaced; remove it so that it is fetched again",
+        )

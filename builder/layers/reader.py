@@ -1,0 +1,150 @@
+"""Reads what `Content` names, in bounded pieces, and verifies it on the way.  Reads those files and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Self
+
+from builder.errors import LayerError
+from builder.layers.content import Deflated, FileSlice, Spooled
+
+try:  # faster, and safe: inflating and checksums have one right answer
+    from isal import isal_zlib
+except ImportError:
+    _fast: ModuleType = zlib
+else:
+    _fast = isal_zlib
+
+PIECE = 1 << 20
+"""Bytes read or inflated at a time."""
+
+OPEN_FILES = 16
+
+crc32: Callable[[bytes, int], int] = _fast.crc32
+inflate_error: type[Exception] = _fast.error
+
+
+class Reader:
+    """A few files, kept open while a layer is written.  A context manager."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
+
+    def _open(self, path: Path) -> int:
+        if path in self._files:
+            return self._files[path]
+        if len(self._files) >= OPEN_FILES:
+            os.close(self._files.pop(next(iter(self._files))))
+        try:
+            self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as problem:
+            raise LayerError(f"could not read `{path}`: {problem.strerror}") from problem
+        return self._files[path]
+
+    def read(self, path: Path, *, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes of the file; a `LayerError` where it ends sooner."""
+        return _pread(self._open(path), size=size, offset=offset, name=str(path))
+
+    def spooled(self, content: Spooled, *, label: str) -> Iterator[bytes]:
+        """The bytes of a place in a temporary file, in pieces."""
+        for start in range(0, content.size, PIECE):
+            size = min(PIECE, content.size - start)
+            yield _pread(content.file.fileno(), size=size, offset=content.offset + start, name=label)
+
+    def slices(self, content: FileSlice, *, label: str) -> Iterator[bytes]:
+        """The bytes of a slice in pieces; raises `LayerError` at the end where they are not the promised ones."""
+        sha256 = hashlib.sha256() if content.sha256 else None
+        crc = 0
+        for start in range(0, content.size, PIECE):
+            piece = self.read(content.path, offset=content.offset + start, size=min(PIECE, content.size - start))
+            if sha256:
+                sha256.update(piece)
+            if content.crc32 is not None:
+                crc = crc32(piece, crc)
+            yield piece
+        if content.whole and os.fstat(self._open(content.path)).st_size != content.offset + content.size:
+            raise _changed(label, content.path)
+        if sha256 and sha256.hexdigest() != content.sha256:
+            raise _changed(label, content.path)
+        if content.crc32 is not None and crc != content.crc32:
+            raise LayerError(f"`{label}` in `{content.path.name}` is damaged: its CRC-32 does not match")
+
+    def inflate(self, content: Deflated, *, label: str) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs of deflated bytes and what they inflate to (either may be empty), in order.
+
+        Never inflates more than one byte beyond the declared size.  Raises `LayerError`, at the latest at the end,
+        where the stream is malformed, ends early or late, or has another size, CRC-32 or sha256 than declared.
+        """
+        stream = _fast.decompressobj(-zlib.MAX_WBITS)
+        sha256 = hashlib.sha256() if content.sha256 else None
+        done, crc = 0, 0
+        for start in range(0, content.compressed_size, PIECE):
+            length = min(PIECE, content.compressed_size - start)
+            raw = self.read(content.path, offset=content.offset + start, size=length)
+            pending = raw
+            while True:
+                room = min(PIECE, content.size + 1 - done)
+                try:
+                    data = stream.decompress(pending, room)
+                except inflate_error as problem:
+                    raise _lies(label, content.path, "its deflate stream is malformed") from problem
+                done += len(data)
+                if done > content.size:
+                    raise _lies(label, content.path, "it inflates to more than its declared size")
+                crc = crc32(data, crc)
+                if sha256:
+                    sha256.update(data)
+                yield raw, data
+                raw, pending = b"", stream.unconsumed_tail
+                if stream.eof or (not pending and len(data) < room):
+                    break
+            if stream.eof and (stream.unused_data or start + length < content.compressed_size):
+                raise _lies(label, content.path, "bytes follow the end of its deflate stream")
+        if not stream.eof:
+            raise _lies(label, content.path, "its deflate stream does not end")
+        if done != content.size:
+            raise _lies(label, content.path, f"it inflates to {done} bytes, not to the declared {content.size}")
+        if crc != content.crc32:
+            raise _lies(label, content.path, "its CRC-32 does not match")
+        if sha256 and sha256.hexdigest() != content.sha256:
+            raise _lies(label, content.path, "its content is not what RECORD says")
+
+
+def _pread(descriptor: int, *, size: int, offset: int, name: str) -> bytes:
+    try:
+        data = os.pread(descriptor, size, offset)
+        while len(data) < size:
+            more = os.pread(descriptor, size - len(data), offset + len(data))
+            if not more:
+                raise LayerError(
+                    f"`{name}` is shorter than it should be", hint="it changed, or was not copied completely"
+                )
+            data += more
+    except OSError as problem:
+        raise LayerError(f"could not read `{name}`: {problem.strerror}") from problem
+    return data
+
+
+def _changed(label: str, path: Path) -> LayerError:
+    return LayerError(
+        f"`{label}` is not the file that was planned: its content or size differs",
+        details=f"read from: {path}",
+        hint="it changed while the image was built; build again",
+    )
+
+
+def _lies(label: str, path: Path, what: str) -> LayerError:
+    return LayerError(f"`{label}` in `{path.name}` is damaged or hostile: {what}")
