@@ -1,0 +1,113 @@
+"""A Debian system from its packages, without running anything: unpacked as dpkg would, configured by models.
+
+Standard library only, and of ours only `builder.errors` and the modules beside: pure, the same on every machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from builder.errors import LayerError
+from builder.layers.debian.database import write_database
+from builder.layers.debian.ldcache import update_cache
+from builder.layers.debian.models import MODELS
+from builder.layers.debian.root import Root
+from builder.layers.debian.scripts import KINDS, models_of
+from builder.layers.debian.setup import ADMIN, Setup
+from builder.layers.debian.unpack import Package, Unpacked, read_packages, unpack
+from builder.layers.tar import Member
+
+__all__ = ["debian_members", "debian_root"]
+
+_MERGED = {"amd64": ("bin", "lib", "lib64", "sbin"), "arm64": ("bin", "lib", "sbin")}
+"""Links of a merged-/usr system, by architecture (where `base-files` does not hold them itself)."""
+
+
+def debian_members(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1) -> Iterable[Member]:
+    """The members of a Debian layer, sorted by path.
+
+    `spec` is the plain form of a `DebianLayer`; `inputs` maps the sha256 of each of its packages to a local file, which
+    is verified.  Content is kept in unnamed temporary files for as long as the members are.  Raises `LayerError` for a
+    package that is damaged or has a script that is not modelled.
+    """
+    return debian_root(spec, inputs, threads).members()
+
+
+def debian_root(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1) -> Root:
+    """The system as a tree (see `debian_members`)."""
+    root = Root(epoch=spec["epoch"])
+    architecture = spec["architecture"]
+    debs = sorted(spec["debs"], key=lambda deb: deb["package"])
+    packages = read_packages([(deb["sha256"], inputs[deb["sha256"]]) for deb in debs], threads=threads)
+    for name in _MERGED[architecture]:
+        root.mkdir(f"usr/{name}")
+        root.symlink(name, f"usr/{name}")
+    # Folders that several packages hold get their mode from the first: `base-files` is the one that knows.
+    packages.sort(key=lambda package: (package.name != "base-files", package.name))
+    unpacked = Unpacked()
+    for package in packages:
+        unpack(package, root=root, unpacked=unpacked)
+    diversions: dict[str, tuple[str, str]] = {}
+    for kind in KINDS:
+        for package in _configured_in_order(packages):
+            _run(package, kind, root=root, architecture=architecture, diversions=diversions)
+    _triggers(packages, root=root)
+    _sources(root)
+    _write_diversions(diversions, root=root, unpacked=unpacked)
+    write_database(packages, root=root, unpacked=unpacked, architecture=architecture)
+    return root
+
+
+_FIRST = ("base-passwd", "base-files")
+"""Their scripts make what others ask for: users and groups, and the folders of the hierarchy."""
+
+
+def _configured_in_order(packages: list[Package]) -> list[Package]:
+    return sorted(packages, key=lambda p: (_FIRST.index(p.name) if p.name in _FIRST else len(_FIRST), p.name))
+
+
+def _run(package: Package, kind: str, *, root: Root, architecture: str, diversions: dict[str, tuple[str, str]]) -> None:
+    names = models_of(package.control, kind)
+    if names is None:
+        raise LayerError(
+            f"`{kind}` of the Debian package `{package.name}` {package.control.fields['Version']} is not known",
+            hint="resolve again: the base will be configured by its own dpkg",
+        )
+    for name in names:
+        script = package.control.files[kind].data.decode("utf-8", errors="surrogateescape")
+        setup = Setup(root=root, architecture=architecture, package=package, script=script, diversions=diversions)
+        MODELS[name](setup)
+
+
+def _triggers(packages: list[Package], *, root: Root) -> None:
+    version = next((p.control.fields["Version"] for p in packages if p.name == "libc-bin"), None)
+    if version is not None:
+        update_cache(root, version=version)
+
+
+def _sources(root: Root) -> None:
+    # apt's own example for this release, cut down to `main`, as the official images have it.
+    examples = "usr/share/doc/apt/examples"
+    for name, path in (
+        ("debian.sources", "etc/apt/sources.list.d/debian.sources"),
+        ("sources.list", "etc/apt/sources.list"),
+    ):
+        if root.exists(f"{examples}/{name}"):
+            text = root.read(f"{examples}/{name}").decode("utf-8")
+            text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+            text = re.sub(r"^(deb \S+ \S+) .*$", r"\1 main", text, flags=re.MULTILINE)
+            text = re.sub(r"^Components:.*$", "Components: main", text, flags=re.MULTILINE)
+            root.write(path, text.strip("\n") + "\n")
+            return
+
+
+def _write_diversions(diversions: dict[str, tuple[str, str]], *, root: Root, unpacked: Unpacked) -> None:
+    for path, (_, package) in diversions.items():
+        owner = unpacked.owners.get(root.real(path))
+        if owner is not None and owner != package:
+            raise LayerError(f"`{path}` of `{owner}` is diverted by `{package}`, which is not modelled")
+    text = "".join(f"{path}\n{target}\n{package}\n" for path, (target, package) in sorted(diversions.items()))
+    root.write(f"{ADMIN}/diversions", text)

@@ -1,0 +1,121 @@
+"""The Debian base: from a suite and mirrors to the exact packages of a small system with Python.
+
+Reads the signed indexes and the packages' maintainer scripts; makes no layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.errors import ResolveError
+from builder.fetch import ensure
+from builder.layers.deb import read_control
+from builder.layers.debian.scripts import unknown_script
+from builder.lock import DebianBase
+from builder.plan import Deb, Interpreter, Remote
+from builder.report import Report
+from builder.resolve.debian.archive import read_archive
+from builder.resolve.debian.closure import closure
+from builder.resolve.debian.index import Package
+from builder.resolve.debian.release import archive_keys
+from builder.resolve.debian.sources import host_mirrors
+from builder.store import Store
+
+__all__ = ["PACKAGES", "host_mirrors", "resolve_debian"]
+
+PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
+"""The Python of each suite that can be a base."""
+
+PACKAGES = {
+    suite: (
+        "apt",
+        "ca-certificates",
+        "netbase",  # /etc/services and /etc/protocols, as the official Python images have them
+        "passwd",  # useradd and groupadd, which build commands expect
+        "python3",
+        "python3-venv",
+        "tini",  # the image's entrypoint
+        "tzdata",  # for zoneinfo
+        *extra,
+    )
+    # Of the alternatives `usrmerge | usr-is-merged`, the one without Perl: these systems are born merged.
+    for suite, extra in {"bookworm": ("usr-is-merged",), "trixie": ()}.items()
+}
+"""What a base holds beyond the essential packages, by suite."""
+
+
+def resolve_debian(
+    *,
+    suite: str,
+    architecture: str,
+    mirrors: Sequence[str],
+    store: Store,
+    report: Report,
+    keys: bytes | None = None,
+) -> tuple[DebianBase, Interpreter, tuple[Remote, ...]]:
+    """The newest packages of `suite` (with updates and security updates) that make a base for `architecture`.
+
+    `mirrors` are base URLs (`http:`, `https:`, `file:`), the preferred one first; a snapshot of the archive is a
+    mirror like any other.  `keys` (binary OpenPGP certificates) replace Debian's own.  The packages are downloaded
+    into `store`, because whether the base is a pure layer depends on their maintainer scripts.  Raises `ResolveError`
+    or `FetchError`.
+    """
+    if suite not in PYTHON:
+        raise ResolveError(f"`{suite}` is not a Debian suite that can be a base", hint=f"use {' or '.join(PYTHON)}")
+    index = read_archive(
+        suite,
+        architecture=architecture,
+        mirrors=mirrors,
+        keys=archive_keys() if keys is None else keys,
+        store=store,
+        report=report,
+    )
+    packages = closure(index, wanted=PACKAGES[suite])
+    debs = tuple(_deb(packages[name]) for name in sorted(packages))
+    remotes = tuple(_remote(packages[deb.package], deb) for deb in debs)
+    paths = ensure(remotes, store=store, report=report)
+    reason = unmodelled(debs, paths=paths)
+    if reason:
+        report.warn(f"the Debian base will be configured by its own dpkg: {reason}")
+    base = DebianBase(suite=suite, architecture=architecture, debs=debs, executed=bool(reason), reason=reason)
+    return base, _interpreter(packages, suite=suite), remotes
+
+
+def unmodelled(debs: Sequence[Deb], *, paths: dict[str, Path]) -> str:
+    """Why these packages cannot be configured without running anything; empty if they can."""
+    for deb in debs:
+        control = read_control(paths[deb.sha256])
+        script = unknown_script(control)
+        if script:
+            return f"`{script}` of `{deb.package}` {deb.version} is not known to this version"
+    return ""
+
+
+def _deb(package: Package) -> Deb:
+    try:
+        return Deb(
+            package=package.name,
+            version=package.version,
+            architecture=package.fields["Architecture"],
+            filename=package.fields["Filename"],
+            size=int(package.fields["Size"]),
+            sha256=package.fields["SHA256"],
+        )
+    except (KeyError, ValueError) as problem:
+        raise ResolveError(f"the index entry of Debian package `{package.name}` is incomplete: {problem}") from problem
+
+
+def _remote(package: Package, deb: Deb) -> Remote:
+    name = deb.filename.rpartition("/")[2]
+    urls = tuple(f"{mirror}/{deb.filename}" for mirror in package.mirrors)
+    return Remote(sha256=deb.sha256, size=deb.size, name=name, urls=urls)
+
+
+def _interpreter(packages: dict[str, Package], *, suite: str) -> Interpreter:
+    minor = PYTHON[suite]
+    package = packages.get(f"python{minor}-minimal")
+    if package is None:
+        raise ResolveError(f"the suite `{suite}` of these mirrors has no Python {minor}")
+    version = package.version.rpartition(":")[2].partition("-")[0].partition("~")[0].partition("+")[0]
+    return Interpreter(path=f"/usr/bin/python{minor}", version=version)

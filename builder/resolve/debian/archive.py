@@ -1,0 +1,178 @@
+"""Debian's archive on its mirrors: signed releases and package indexes, read and verified.
+
+Indexes go through `builder.fetch` and stay in the store by hash, so an unchanged one is downloaded once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import lzma
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+import requests
+
+from builder.errors import FetchError, ResolveError
+from builder.fetch import ensure
+from builder.plan import Remote
+from builder.report import Report
+from builder.resolve.debian.index import Index
+from builder.resolve.debian.release import Release, check_suite, read_release
+from builder.store import Store
+
+MIRROR_HINT = "set COGSMITH_DEBIAN_MIRROR to the base URL of a Debian mirror (the folder that holds `dists` and `pool`)"
+TIMEOUT = (10, 60)
+"""Seconds to wait for a mirror: to connect, and for each read."""
+
+_MAX_RELEASE = 8 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """A signed release as one or more mirrors serve it (equal files only)."""
+
+    name: str
+    release: Release
+    mirrors: tuple[str, ...]
+
+
+def read_archive(
+    suite: str, *, architecture: str, mirrors: Sequence[str], keys: bytes, store: Store, report: Report
+) -> Index:
+    """The packages of `suite`, its updates and its security updates, from whichever of `mirrors` have them.
+
+    Raises `ResolveError` when no mirror has the suite, and when any file that a mirror does have is not what its
+    signature says; `FetchError` when an index cannot be downloaded.
+    """
+    if not mirrors:
+        raise ResolveError("no Debian mirror is configured", hint=MIRROR_HINT)
+    index = Index()
+    found = []
+    places = _places(mirrors)
+    for name in (suite, f"{suite}-updates", f"{suite}-security"):
+        offered = find_suite(name, mirrors=places, keys=keys, required=name == suite)
+        if offered is not None:
+            found.append(name)
+            for text in _packages(offered, architecture=architecture, store=store, report=report):
+                index.add(text, mirrors=offered.mirrors)
+    if f"{suite}-security" not in found:
+        report.warn(f"no mirror has `{suite}-security`: the base is without security updates")
+    return index
+
+
+def find_suite(name: str, *, mirrors: Sequence[str], keys: bytes, required: bool) -> Suite | None:
+    """The release `name` of the first mirror that has it, and all mirrors that serve the very same one."""
+    first: bytes | None = None
+    release: Release | None = None
+    having: list[str] = []
+    problems: list[str] = []
+    for mirror in mirrors:
+        url = f"{mirror}/dists/{name}/InRelease"
+        try:
+            data = read_url(url)
+        except FetchError as problem:
+            problems.append(str(problem))
+            continue
+        if data is None:
+            problems.append(f"`{shown(url)}` does not exist")
+            continue
+        if release is None:
+            release = read_release(data, url=shown(url), keys=keys)
+            check_suite(release, wanted=name, url=shown(url))
+            first = data
+        if data == first:
+            having.append(mirror)
+    if release is None:
+        if required:
+            raise ResolveError(
+                f"no Debian mirror has the suite `{name}`", details="\n".join(problems), hint=MIRROR_HINT
+            )
+        return None
+    return Suite(name=name, release=release, mirrors=tuple(having))
+
+
+def read_url(url: str) -> bytes | None:
+    """A small file by `http:`, `https:` or `file:` URL; `None` where the mirror says that there is none.
+
+    Raises `FetchError` when the mirror cannot be asked.
+    """
+    if url.startswith("file:"):
+        path = Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as problem:
+            raise FetchError(f"could not read `{path}`: {problem.strerror}") from problem
+    try:
+        with requests.get(url, timeout=TIMEOUT, stream=True) as answer:
+            if answer.status_code in (403, 404, 410):
+                return None
+            if answer.status_code != 200:
+                raise FetchError(f"`{shown(url)}` answered {answer.status_code} {answer.reason}")
+            data = answer.raw.read(_MAX_RELEASE + 1, decode_content=True)
+    except (requests.RequestException, OSError) as problem:
+        raise FetchError(f"could not read `{shown(url)}`: {_reason(problem)}") from problem
+    if len(data) > _MAX_RELEASE:
+        raise FetchError(f"`{shown(url)}` is larger than any release file")
+    return bytes(data)
+
+
+def shown(url: str) -> str:
+    """The URL without credentials, for messages."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def _places(mirrors: Sequence[str]) -> list[str]:
+    # The security archive lies beside the main one on most mirrors; asking costs one small request.
+    places = dict.fromkeys(mirror.rstrip("/") for mirror in mirrors)
+    for mirror in list(places):
+        if mirror.endswith("/debian"):
+            places[f"{mirror}-security"] = None
+    return list(places)
+
+
+def _packages(suite: Suite, *, architecture: str, store: Store, report: Report) -> list[bytes]:
+    known = suite.release.fields.get("Architectures", "").split()
+    if architecture not in known:
+        raise ResolveError(
+            f"the suite `{suite.name}` has no packages for `{architecture}`", details=f"it has: {' '.join(known)}"
+        )
+    names = [architecture]
+    if "all" in known and suite.release.fields.get("No-Support-for-Architecture-all") != "Packages":
+        names.append("all")
+    return [_index(suite, folder=f"main/binary-{name}", store=store, report=report) for name in names]
+
+
+def _index(suite: Suite, *, folder: str, store: Store, report: Report) -> bytes:
+    files = suite.release.files
+    path = next((f"{folder}/Packages{end}" for end in (".xz", ".gz", "") if f"{folder}/Packages{end}" in files), None)
+    if path is None:
+        raise ResolveError(f"the suite `{suite.name}` has no index `{folder}/Packages`")
+    file = files[path]
+    bases = [f"{mirror}/dists/{suite.name}" for mirror in suite.mirrors]
+    urls = [f"{base}/{path}" for base in bases]
+    if suite.release.by_hash:
+        urls = [f"{base}/{folder}/by-hash/SHA256/{file.sha256}" for base in bases] + urls
+    remote = Remote(sha256=file.sha256, size=file.size, name=f"{suite.name} packages", urls=tuple(urls))
+    data = ensure([remote], store=store, report=report)[file.sha256].read_bytes()
+    try:
+        if path.endswith(".xz"):
+            data = lzma.decompress(data)
+        elif path.endswith(".gz"):
+            data = gzip.decompress(data)
+    except (lzma.LZMAError, OSError, EOFError) as problem:
+        raise ResolveError(f"`{path}` of the suite `{suite.name}` cannot be decompressed: {problem}") from problem
+    return data
+
+
+def _reason(problem: Exception) -> str:
+    inner: BaseException = problem
+    while inner.__cause__ or inner.__context__:
+        inner = inner.__cause__ or inner.__context__ or inner
+    return str(inner) or type(problem).__name__

@@ -1,0 +1,126 @@
+"""`InRelease` of a Debian suite: whose signature it bears, what it says, which indexes it vouches for.  No network.
+
+Signatures are checked by Sequoia against the archive keys that this program carries (`builder/data`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.resources
+import re
+
+import pysequoia
+
+from builder.errors import ResolveError
+
+SUITES = {"bookworm": "12", "trixie": "13"}
+"""Code names of the Debian releases that can be a base, and their numbers."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class IndexFile:
+    """A file that a release vouches for; `path` is relative to the release's folder on the mirror."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What a signed `InRelease` says, as far as it matters here."""
+
+    codename: str
+    suite: str
+    fields: dict[str, str]
+    files: dict[str, IndexFile]
+
+    @property
+    def by_hash(self) -> bool:
+        """Whether indexes can be had by their hash, so that an update of the mirror cannot come in between."""
+        return self.fields.get("Acquire-By-Hash") == "yes"
+
+
+def archive_keys() -> bytes:
+    """The public keys of Debian's archive and security archive (package `debian-archive-keyring`)."""
+    return (importlib.resources.files("builder") / "data" / "debian-archive-keyring.pgp").read_bytes()
+
+
+def read_release(data: bytes, *, url: str, keys: bytes, now: datetime.datetime | None = None) -> Release:
+    """Verify the clear signature of `data` by one of `keys` and read what was signed.
+
+    `url` is named in errors.  With `now` a release past its `Valid-Until` is refused.  Raises `ResolveError`.
+    """
+    fields = _fields(_verified(data, url=url, keys=keys))
+    files: dict[str, IndexFile] = {}
+    for line in fields.get("SHA256", "").splitlines():
+        words = line.split()
+        if len(words) == 3 and re.fullmatch("[0-9a-f]{64}", words[0]) and words[1].isdigit():
+            files[words[2]] = IndexFile(path=words[2], size=int(words[1]), sha256=words[0])
+    if "Codename" not in fields or not files:
+        raise ResolveError(f"`{url}` is signed, but is no index of a Debian archive")
+    until = fields.get("Valid-Until")
+    if now is not None and until and _date(until, url=url) < now:
+        raise ResolveError(
+            f"`{url}` is valid until {until} only",
+            hint="the mirror is no longer updated: use another one, or check this machine's clock",
+        )
+    return Release(codename=fields["Codename"], suite=fields.get("Suite", ""), fields=fields, files=files)
+
+
+def check_suite(release: Release, *, wanted: str, url: str) -> None:
+    """Refuse a genuine release of something else (another suite's file served in place of this one's)."""
+    if wanted not in (release.codename, release.suite):
+        raise ResolveError(
+            f"`{url}` is the release `{release.codename}`, not `{wanted}`",
+            hint="the mirror serves the wrong files: use another one",
+        )
+
+
+def _verified(data: bytes, *, url: str, keys: bytes) -> str:
+    certs = pysequoia.Cert.split_bytes(keys)
+    signers: list[str] = []
+
+    def candidates(ids: list[str]) -> list[pysequoia.Cert]:
+        signers.extend(ids)
+        return certs
+
+    try:
+        result = pysequoia.verify(data, store=candidates)
+    except Exception as problem:
+        known = "\n".join(f"trusted: {cert.fingerprint.upper()}{_expiry(cert)}" for cert in certs)
+        made = "\n".join(f"signed by: {key.upper()}" for key in signers) or "no signature"
+        raise ResolveError(
+            f"the signature of `{url}` is not one of Debian's archive keys",
+            details=f"{made}\n{known}\n{problem}",
+            hint="the mirror or something on the way to it changed the file, or this version of the program is too old "
+            "to know the archive's newest key",
+        ) from problem
+    if not result.valid_sigs or result.bytes is None:
+        raise ResolveError(f"`{url}` bears no valid signature")
+    return result.bytes.decode("utf-8", errors="replace")
+
+
+def _expiry(cert: pysequoia.Cert) -> str:
+    return f" (until {cert.expiration:%Y-%m-%d})" if cert.expiration else ""
+
+
+def _fields(text: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        if line.startswith((" ", "\t")):
+            fields[name] = fields.get(name, "") + "\n" + line.strip()
+        elif ":" in line:
+            name, _, value = line.partition(":")
+            fields[name] = value.strip()
+    return fields
+
+
+def _date(text: str, *, url: str) -> datetime.datetime:
+    try:
+        moment = datetime.datetime.strptime(text, "%a, %d %b %Y %H:%M:%S %Z")
+    except ValueError:
+        raise ResolveError(f"`{url}` has a date that is none: `{text}`") from None
+    return moment.replace(tzinfo=datetime.UTC)
