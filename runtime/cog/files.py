@@ -51,10 +51,10 @@ class URLPath(pathlib.PosixPath):
         """Paths derived from this one (`.parent`, `/`) are plain paths."""
         return Path(*segments)
 
-    def convert(self) -> Path:
-        """Fetch once; the temporary file keeps the name's extension."""
+    def convert(self, folder: Optional[str] = None) -> Path:
+        """Fetch once, into a temporary file (of `folder`) whose name ends in the URL's."""
         if self._converted is None:
-            with tempfile.NamedTemporaryFile(suffix=self.filename, delete=False) as file:
+            with tempfile.NamedTemporaryFile(suffix=self.filename, dir=folder, delete=False) as file:
                 try:
                     shutil.copyfileobj(self.fileobj, file)
                 except BaseException:

@@ -1,0 +1,130 @@
+"""One prediction as the server sees it.  Standard library only."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime
+from typing import Any, Dict, List, Optional
+
+from cog.worker.protocol import Done, FileAt, Metric, Output
+
+TERMINAL = ("succeeded", "failed", "canceled")
+
+
+@dataclasses.dataclass(frozen=True)
+class FileOutput:
+    """A file at a position of an output; it lies in the prediction's folder until the answer is sent."""
+
+    path: str
+    name: str
+    type: str
+
+
+class Prediction:
+    """Its state, changed by the worker's messages; `finished` is set when nothing more will come.
+
+    `id` is the client's.  `number` names it between server and worker, and is never used again.
+    """
+
+    def __init__(self, identity: str, *, number: str, folder: str) -> None:
+        self.id = identity
+        self.number = number
+        self.folder = folder
+        self.status = "starting"
+        self.created_at = now()
+        self.started_at: Optional[str] = None
+        self.completed_at: Optional[str] = None
+        self.error: Optional[str] = None
+        self.has_output = False
+        self.output: Any = None
+        self.metrics: Dict[str, Any] = {}
+        self.finished = asyncio.Event()
+        self._logs: List[str] = []
+
+    def begin(self) -> None:
+        """It was handed to the worker."""
+        self.status = "processing"
+        self.started_at = now()
+
+    def log(self, text: str) -> None:
+        """The model wrote something."""
+        self._logs.append(text)
+
+    def add_output(self, message: Output) -> None:
+        """An iterator gave an item."""
+        if not self.has_output:
+            self.has_output, self.output = True, []
+        self.output.append(_with_files(message.value, message.files))
+
+    def add_metric(self, message: Metric) -> None:
+        """The model recorded a number or the like; dots in its name make nested objects."""
+        *path, last = message.name.split(".")
+        holder = self.metrics
+        for part in path:
+            inner = holder.get(part)
+            if not isinstance(inner, dict):
+                inner = holder[part] = {}
+            holder = inner
+        if message.value is None:
+            holder.pop(last, None)
+        elif message.mode == "incr":
+            holder[last] = holder.get(last, 0) + message.value
+        elif message.mode == "append":
+            holder[last] = [*holder.get(last, []), message.value]
+        else:
+            holder[last] = message.value
+
+    def end(self, message: Done) -> None:
+        """The worker is done with it."""
+        if message.iterated:
+            if message.status == "succeeded" and not self.has_output:
+                self.has_output, self.output = True, []
+        else:
+            self.has_output, self.output = True, _with_files(message.value, message.files)
+        if message.seconds is not None:
+            self.metrics["predict_time"] = message.seconds
+        self._close(message.status, message.error)
+
+    def fail(self, error: str) -> None:
+        """It ended without the worker's saying so."""
+        self._close("failed", error)
+
+    def snapshot(self) -> Dict[str, Any]:
+        """What a client sees of it now."""
+        view: Dict[str, Any] = {
+            "id": self.id,
+            "status": self.status,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "completed_at": self.completed_at,
+            "logs": "".join(self._logs),
+            "metrics": self.metrics,
+            "error": self.error,
+        }
+        view = {name: value for name, value in view.items() if value is not None}
+        if self.has_output:
+            view["output"] = self.output
+        return view
+
+    def _close(self, status: str, error: Optional[str]) -> None:
+        self.status, self.error = status, error
+        self.completed_at = now()
+        self.finished.set()
+
+
+def now() -> str:
+    """The time in the form of an OpenAPI `date-time`."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat()
+
+
+def _with_files(value: Any, files: List[Dict[str, Any]]) -> Any:
+    holder = [value]
+    for item in files:
+        file = FileAt(**item)
+        place: Any = holder
+        path = [0, *file.at]
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = FileOutput(file.path, file.name, file.type)
+    return holder[0]

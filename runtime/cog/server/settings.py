@@ -1,0 +1,82 @@
+"""What the server was told by its command line and environment.  Standard library only."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import List, Mapping, Optional
+
+import cog
+
+BODY_MAX = 100 << 20
+"""Longest request body, in bytes."""
+
+
+class UsageError(Exception):
+    """The server cannot be started this way."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that may differ from one start to the next.  `setup_timeout` is in seconds."""
+
+    ref: str
+    mode: str = "predict"
+    host: str = "0.0.0.0"  # noqa: S104  # a container is reached from outside
+    port: int = 5000
+    await_explicit_shutdown: bool = False
+    concurrency: Optional[int] = None
+    setup_timeout: Optional[float] = None
+    kubernetes: bool = False
+
+
+def parse(argv: List[str], *, environment: Mapping[str, str]) -> Settings:
+    """The settings of a start; UsageError if the model is not named or a value is malformed."""
+    parser = argparse.ArgumentParser(prog="python -m cog.server.http", description="Serve a Cog model over HTTP")
+    parser.add_argument("-v", "--version", action="version", version=cog.__version__)
+    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104
+    parser.add_argument("--threads", type=int, help="ignored")
+    parser.add_argument("--upload-url", help="where files are uploaded (not supported yet)")
+    parser.add_argument("--await-explicit-shutdown", type=_truth, nargs="?", const=True, default=False)
+    parser.add_argument("--x-mode", choices=["predict", "train"], default="predict")
+    given = parser.parse_args(argv)
+    if given.upload_url:
+        raise UsageError("--upload-url is not supported yet: files are sent as data URLs")
+    name = "COG_TRAIN_TYPE_STUB" if given.x_mode == "train" else "COG_PREDICT_TYPE_STUB"
+    ref = environment.get(name)
+    if not ref:
+        raise UsageError(f"{name} environment variable is not set. It names the model, for example run.py:Runner")
+    return Settings(
+        ref=ref,
+        mode=given.x_mode,
+        host=given.host,
+        port=_number(environment, "PORT", least=0, most=65535) or 0 if environment.get("PORT") else 5000,
+        await_explicit_shutdown=given.await_explicit_shutdown,
+        concurrency=_concurrency(environment.get("COG_MAX_CONCURRENCY")),
+        setup_timeout=_number(environment, "COG_SETUP_TIMEOUT", least=0, most=1 << 31) or None,
+        kubernetes=bool(environment.get("KUBERNETES_SERVICE_HOST")),
+    )
+
+
+def _truth(text: str) -> bool:
+    return text.strip().lower() not in ("", "0", "false", "no", "off")
+
+
+def _number(environment: Mapping[str, str], name: str, *, least: int, most: int) -> Optional[int]:
+    text = environment.get(name)
+    if not text:
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise UsageError(f"{name} must be a number from {least} to {most}, not {text!r}")
+    return number
+
+
+def _concurrency(text: Optional[str]) -> Optional[int]:
+    """Malformed means 1, as upstream has it; unset leaves it to the model's `@concurrent`."""
+    if not text:
+        return None
+    return int(text) if text.isdigit() and int(text) > 0 else 1

@@ -1,0 +1,97 @@
+"""Puts the pieces together and runs them.  The worker starts first: the model loads while the server's packages do."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from typing import Any, List, Mapping, Optional, Tuple
+
+from cog.server.console import Console
+from cog.server.init import become_init
+from cog.server.process import WorkerProcess
+from cog.server.settings import Settings, UsageError, parse
+
+SCHEMA = ".cog/openapi_schema.json"
+"""Where the image keeps the OpenAPI document, relative to the working directory."""
+
+
+def start(argv: List[str], *, python: str, environment: Mapping[str, str]) -> int:
+    """Serve until told to stop; the exit code.  `python` runs the worker."""
+    try:
+        settings = parse(argv, environment=environment)
+    except UsageError as problem:
+        sys.stderr.write(f"ERROR: {problem}\n")
+        return 1
+    if os.getpid() == 1:
+        become_init()
+    try:
+        listener = _listen(settings)
+    except OSError as problem:
+        sys.stderr.write(f"ERROR: cannot listen on {settings.host} port {settings.port}: {problem.strerror}\n")
+        return 1
+    folder = tempfile.mkdtemp(prefix="cogsmith-")
+    try:
+        return _serve(settings, listener=listener, folder=folder, python=python, environment=environment)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(
+    settings: Settings, *, listener: socket.socket, folder: str, python: str, environment: Mapping[str, str]
+) -> int:
+    sdk = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+    def spawn() -> WorkerProcess:
+        return WorkerProcess(python=python, sdk=sdk, folder=folder, environment=environment)
+
+    first = spawn()
+    gc.disable()  # importing makes much and drops nothing
+    from cog.server.app import make_app
+    from cog.server.lifecycle import run
+    from cog.server.service import Service
+    from cog.server.validation import InputSchema
+
+    gc.freeze()
+    gc.enable()
+    console = Console()
+    document, parsed = _read_document(console)
+
+    def build(shut_down: Any) -> Any:
+        service = Service(settings, spawn=spawn, folder=folder, console=console, first=first)
+        name = "TrainingInput" if settings.mode == "train" else "Input"
+        return make_app(service, document=document, schema=InputSchema(parsed, name=name), shut_down=shut_down)
+
+    try:
+        run(build, listener=listener, ignore=[signal.SIGTERM] if settings.await_explicit_shutdown else [])
+    finally:
+        first.kill()
+        console.close()
+    return 0
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((settings.host, settings.port))
+    listener.listen(2048)
+    return listener
+
+
+def _read_document(console: Console) -> Tuple[Optional[bytes], Any]:
+    try:
+        with open(SCHEMA, "rb") as file:
+            document = file.read()
+        parsed = json.loads(document)
+    except FileNotFoundError:
+        return None, {}
+    except (OSError, ValueError) as problem:
+        console.say(f"{SCHEMA} cannot be read, inputs are not checked: {problem}")
+        return None, {}
+    return (document, parsed) if isinstance(parsed, dict) else (None, {})

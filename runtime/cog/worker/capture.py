@@ -1,0 +1,158 @@
+"""Sends what a prediction writes to its logs, in the order in which it was written.  Standard library only.
+
+Python's own streams are replaced, so that each write is known to belong to the prediction of its context.  What C
+code and child processes write to file descriptors 1 and 2 arrives in two pipes.  The server reads them when they
+fill, even if this process hangs or dies; this process empties them before each message of its own, which keeps the
+order.  Nothing here waits for a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import threading
+from contextvars import ContextVar
+from typing import Any, Callable, Dict, Optional
+
+from cog.worker.protocol import Log
+
+PREDICTION: "ContextVar[Optional[str]]" = ContextVar("cog_prediction", default=None)
+"""The prediction that the current context belongs to."""
+
+LINE_MAX = 8192
+"""Bytes without a line end after which a line is sent in pieces."""
+
+
+class Capture:
+    """The streams of this process.  `pipes` maps `stdout` and `stderr` to the reading ends, which do not block."""
+
+    def __init__(self, send: Callable[[Log], None], *, pipes: Dict[str, int]) -> None:
+        self._send: Optional[Callable[[Log], None]] = send
+        self._pipes = pipes
+        self._partial: Dict[Any, bytes] = {}
+        self._lock = threading.RLock()
+        self._flush_c = _c_stdout_flusher()
+        self.sole: Optional[str] = None
+        """The prediction to which text of unknown origin belongs: the only one that runs."""
+
+    def install(self) -> None:
+        """Replace `sys.stdout` and `sys.stderr`; children made by fork write to the descriptors again."""
+        sys.stdout = Stream(self, "stdout")
+        sys.stderr = Stream(self, "stderr")
+        os.register_at_fork(after_in_child=self._forked)
+
+    def write(self, source: str, data: bytes) -> None:
+        """Take bytes written to a stream; whole lines are sent at once, the rest with the next or at `flush`."""
+        if self._send is None:
+            os.write(1 if source == "stdout" else 2, data)
+            return
+        owner = PREDICTION.get() or self.sole
+        key = (owner, source)
+        with self._lock:
+            data = self._partial.pop(key, b"") + data
+            cut = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+            if len(data) - cut > LINE_MAX:
+                cut = len(data)
+            if cut < len(data):
+                self._partial[key] = data[cut:]
+            if cut:
+                self._emit(owner, source, data[:cut])
+
+    def flush(self, source: str) -> None:
+        """Send the unfinished line of a stream."""
+        owner = PREDICTION.get() or self.sole
+        with self._lock:
+            data = self._partial.pop((owner, source), b"")
+            if data:
+                self._emit(owner, source, data)
+
+    def settle(self) -> None:
+        """Send everything written so far in this context: C's buffer, Python's original streams, the pipes."""
+        for stream in (sys.__stdout__, sys.__stderr__):
+            with contextlib.suppress(Exception):
+                stream.flush()  # type: ignore[union-attr]
+        self._flush_c()
+        for source in ("stdout", "stderr"):
+            self.flush(source)
+        with self._lock:
+            self._drain()
+
+    def _emit(self, owner: Optional[str], source: str, data: bytes) -> None:
+        self._drain()
+        if self._send is not None:
+            self._send(Log(owner, source, data.decode("utf-8", "replace")))
+
+    def _drain(self) -> None:
+        for source, number in self._pipes.items():
+            while self._send is not None:
+                try:
+                    data = os.read(number, 65536)
+                except OSError:  # empty, or closed by the model
+                    break
+                if not data:
+                    break
+                self._send(Log(self.sole, source, data.decode("utf-8", "replace")))
+                if len(data) < 65536:
+                    break
+
+    def _forked(self) -> None:
+        self._send = None
+        self._partial.clear()
+        self._lock = threading.RLock()
+
+
+class Stream(io.TextIOWrapper):
+    """`sys.stdout` or `sys.stderr` as the model sees it; `fileno()` is the real descriptor."""
+
+    def __init__(self, capture: Capture, source: str) -> None:
+        super().__init__(_Raw(capture, source), encoding="utf-8", errors="backslashreplace", write_through=True)
+        self.mode = "w"
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """As Python names its own."""
+        return f"<{self.buffer._source}>"  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """A model cannot close it."""
+        self.flush()
+
+
+class _Raw(io.RawIOBase):
+    def __init__(self, capture: Capture, source: str) -> None:
+        self._capture = capture
+        self._source = source
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 1 if self._source == "stdout" else 2
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, data: Any) -> int:
+        self._capture.write(self._source, bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        self._capture.flush(self._source)
+
+    def close(self) -> None:
+        self.flush()
+
+
+def _c_stdout_flusher() -> Callable[[], Any]:
+    # C's stdout is fully buffered on a pipe; make it send lines, and flush the rest on demand.
+    try:
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        stdout = ctypes.c_void_p.in_dll(libc, "stdout")
+        libc.setvbuf(stdout, None, 1, 0)  # _IOLBF
+        return lambda: libc.fflush(stdout)
+    except (ImportError, OSError, ValueError, AttributeError):
+        return lambda: None

@@ -1,0 +1,142 @@
+"""A prediction's JSON input → the arguments of the run method.  Standard library and the SDK only.
+
+Only parameters annotated `Path`, `File` or `Secret` (also optional, or in a list) are converted; a `str` that looks
+like a URL stays one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pathlib
+import typing
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+from cog.files import File, Path, URLPath
+from cog.input import FieldInfo
+from cog.secret import Secret
+from cog.worker.protocol import FileAt
+
+PARALLEL_DOWNLOADS = 8
+
+
+class InputError(Exception):
+    """An input that cannot be handed to the model."""
+
+
+class Signature:
+    """The parameters of a run method and their types, worked out once."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.parameters = dict(inspect.signature(function).parameters)
+        try:
+            hints = typing.get_type_hints(function)
+        except Exception:  # noqa: BLE001  # an annotation that cannot be evaluated converts nothing
+            hints = {}
+        self.types = {name: hints.get(name, p.annotation) for name, p in self.parameters.items()}
+
+    def arguments(self, given: Dict[str, Any], *, files: List[Dict[str, Any]], folder: str) -> Dict[str, Any]:
+        """The keyword arguments: defaults filled in, files fetched into `folder`.  InputError says what cannot be."""
+        given = dict(given)
+        for item in files:
+            place(given, FileAt(**item))
+        arguments: Dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+                continue
+            if name in given:
+                arguments[name] = given.pop(name)
+            elif parameter.default is not parameter.empty:
+                default = parameter.default
+                arguments[name] = default.default if isinstance(default, FieldInfo) else default
+            elif type(None) in _members(self.types[name]):
+                arguments[name] = None
+            else:
+                raise InputError(f"{name}: Field required")
+        arguments.update(given)
+        return self._converted(arguments, folder)
+
+    def _converted(self, arguments: Dict[str, Any], folder: str) -> Dict[str, Any]:
+        pending: List[Tuple[URLPath, List[Any], int]] = []
+        results: Dict[str, List[Any]] = {}
+        for name, value in arguments.items():
+            try:
+                results[name] = [_convert(value, self.types.get(name, Any))]
+            except (ValueError, TypeError) as problem:
+                raise InputError(f"{name}: {problem}") from problem
+            for holder, index in _walk(results[name]):
+                if isinstance(holder[index], URLPath):
+                    pending.append((holder[index], holder, index))
+        _fetch(pending, folder)
+        return {name: holder[0] for name, holder in results.items()}
+
+
+def place(value: Any, file: FileAt) -> None:
+    """Put a path where a file belongs in a JSON value."""
+    for key in file.at[:-1]:
+        value = value[key]
+    value[file.at[-1]] = Path(file.path)
+
+
+def _fetch(pending: List[Tuple[URLPath, List[Any], int]], folder: str) -> None:
+    if pending and folder:
+        os.makedirs(folder, exist_ok=True)
+
+    def one(item: Tuple[URLPath, List[Any], int]) -> None:
+        url, holder, index = item
+        try:
+            holder[index] = url.convert(folder or None)
+        except (OSError, ValueError) as problem:
+            raise InputError(f"could not fetch {url.source[:200]}: {problem}") from problem
+
+    if len(pending) == 1:
+        one(pending[0])
+    elif pending:
+        with ThreadPoolExecutor(min(len(pending), PARALLEL_DOWNLOADS)) as pool:
+            list(pool.map(one, pending))
+
+
+def _walk(holder: List[Any]) -> Iterator[Tuple[List[Any], int]]:
+    for index, value in enumerate(holder):
+        if isinstance(value, list):
+            yield from _walk(value)
+        else:
+            yield holder, index
+
+
+def _members(annotation: Any) -> Tuple[Any, ...]:
+    """The types of a union, or the one type; `Annotated` looked through."""
+    annotation = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
+    origin = getattr(annotation, "__origin__", None)
+    if origin is typing.Union or type(annotation).__name__ == "UnionType":
+        return tuple(member for part in annotation.__args__ for member in _members(part))
+    return (annotation,)
+
+
+def _convert(value: Any, annotation: Any) -> Any:
+    if value is None:
+        return None
+    members = _members(annotation)
+    if isinstance(value, (list, tuple)):
+        for member in members:
+            if getattr(member, "__origin__", None) in (list, typing.List, typing.Sequence):
+                item = (member.__args__ or (Any,))[0]
+                return [_convert(part, item) for part in value]
+        return value
+    kinds = [member for member in members if isinstance(member, type)]
+    if any(issubclass(kind, pathlib.PurePath) for kind in kinds):
+        return Path.validate(value) if isinstance(value, str) else value
+    if any(issubclass(kind, File) for kind in kinds):
+        if isinstance(value, pathlib.Path):
+            return value.open("rb")
+        return File.validate(value) if isinstance(value, str) else value
+    if Secret in kinds:
+        return Secret(value) if isinstance(value, str) else value
+    if isinstance(value, float) and int in kinds and float not in kinds and value.is_integer():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and float in kinds and int not in kinds:
+        return float(value)
+    return value
+
+
