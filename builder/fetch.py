@@ -150,6 +150,17 @@ def without_credentials(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}" + ("?..." if parts.query else "")
 
 
+@contextlib.contextmanager
+def network_problem(error: type[CogsmithError], brief: str) -> Iterator[None]:
+    """Turn what `requests` raises in the block into `error`, in words that hold no credentials."""
+    try:
+        with _explaining():
+            yield
+    except _Trouble as trouble:
+        hint = _OFFLINE_HINT if trouble.offline else None
+        raise error(brief, details=trouble.reason, hint=hint) from trouble
+
+
 class _Trouble(Exception):  # noqa: N818
     """Why an attempt failed.
 

@@ -73,6 +73,22 @@ def document(data: Any, *, media_type: str) -> Document:
     return Document(descriptor=Descriptor(media_type=media_type, digest=digest, size=len(raw)), data=raw)
 
 
+def platforms(index: dict[str, Any]) -> dict[str, Descriptor]:
+    """The images of an index by `os/architecture[/variant]`, the first of each; attestations are left out.
+
+    The variant of arm64 is always v8, so it is left out as well.
+    """
+    found: dict[str, Descriptor] = {}
+    for entry in index["manifests"]:
+        platform = entry.get("platform") or {}
+        words = [str(platform.get("os", "unknown")), str(platform.get("architecture", "unknown"))]
+        if platform.get("variant") and words[1] != "arm64":
+            words.append(str(platform["variant"]))
+        if words[0] != "unknown":
+            found.setdefault("/".join(words), Descriptor.from_json(entry))
+    return found
+
+
 def image_config(
     config: ImageConfig, *, platform: str, epoch: int, layers: Sequence[PackedLayer], comments: Sequence[str]
 ) -> Document:

@@ -48,6 +48,14 @@ def run(
     return done.stdout
 
 
+def attempt(
+    argv: Sequence[str | os.PathLike[str]], *, env: Mapping[str, str] | None = None, stdin: bytes = b""
+) -> tuple[int, bytes, bytes]:
+    """Run a program whose failure is an answer too: exit code, output, standard error.  May raise `OSError`."""
+    done = subprocess.run(list(argv), input=stdin, capture_output=True, env=env, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
 def explain(command: Sequence[str], code: int, output: bytes, *, cwd: Path | None = None) -> str:
     """What a person needs to reproduce a failed command: the command, how it ended, its last lines."""
     ended = f"exit code {code}" if code >= 0 else f"signal {-code}"

@@ -13,7 +13,16 @@ from typing import Any
 from builder.errors import ConfigError, StoreError
 from builder.layout.export import CONTAINERD_NAME
 from builder.layout.inflate import GZIP, ZSTD, diff_id_of
-from builder.oci import CONFIG, DOCKER_INDEX, INDEX, LAYER_MEDIA_TYPES, Descriptor, PackedLayer, image_manifest
+from builder.oci import (
+    CONFIG,
+    DOCKER_INDEX,
+    INDEX,
+    LAYER_MEDIA_TYPES,
+    Descriptor,
+    PackedLayer,
+    image_manifest,
+    platforms,
+)
 from builder.reference import parse
 from builder.report import Report
 from builder.store import Store, StoredImage
@@ -120,19 +129,13 @@ class _Layout:
         return load(entry, read=self._store.read_blob)
 
     def _of_platform(self, index: dict[str, Any], *, platform: str | None) -> dict[str, Any]:
-        found: dict[str, dict[str, Any]] = {platform_of(entry): entry for entry in index["manifests"]}
-        found.pop("unknown/unknown", None)  # attestations
+        found = platforms(index)
         if platform is None and len(found) == 1:
-            return next(iter(found.values()))
-        entry = found.get(platform or "")
-        if entry is None:
-            raise StoreError(
-                f"`{self._path}` has no image for the platform `{platform}`"
-                if platform
-                else f"`{self._path}` has images for several platforms",
-                details="platforms: " + ", ".join(sorted(found)),
-            )
-        return entry
+            return next(iter(found.values())).to_json()
+        if platform not in found:
+            problem = f"no image for the platform `{platform}`" if platform else "images for several platforms"
+            raise StoreError(f"`{self._path}` has {problem}", details="platforms: " + ", ".join(sorted(found)))
+        return found[platform].to_json()
 
     def _fetch(self, digest: str, *, size: int) -> None:
         target = self._store.blob_path(digest)
@@ -151,16 +154,6 @@ class _Layout:
         if self._store.blob_path(digest).stat().st_size > _LARGEST_DOCUMENT:
             raise StoreError(f"the document `{digest}` in `{self._path}` is too large to be one")
         return self._store.read_blob(digest)
-
-
-def platform_of(entry: dict[str, Any]) -> str:
-    """`os/architecture[/variant]` of an entry of an index; arm64's only variant is left out."""
-    platform = entry.get("platform") or {}
-    words = [str(platform.get("os", "unknown")), str(platform.get("architecture", "unknown"))]
-    variant = platform.get("variant")
-    if variant and words[1:] != ["arm64"]:
-        words.append(str(variant))
-    return "/".join(words)
 
 
 def _folder(store: Store, *, path: Path) -> _Layout:

@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from small_images import add_image, add_layer, digest_of, members, tar_of, two_layers
 
 from builder.errors import CogsmithError, StoreError
 from builder.layout import FORMS, Form, export_image, import_image
 from builder.oci import PackedLayer
 from builder.report import Quiet
 from builder.store import Store, StoredImage
-
-from .conftest import add_image, add_layer, digest_of, members, tar_of, two_layers
 
 Make = Callable[[Store, str], StoredImage]
 Tool = Callable[[str], str]

@@ -1,0 +1,177 @@
+"""From a registry into the store: manifests by tag or digest, the image of a platform, blobs; all verified."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import FetchError, RegistryError
+from builder.fetch import PARALLEL, PAUSES, Source, Wanted, obtain, run_all
+from builder.oci import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Document, PackedLayer, platforms
+from builder.reference import Reference
+from builder.registry.client import Access, Client
+from builder.report import Report
+from builder.store import Store
+from builder.store.images import digest_of, layers_of
+
+if TYPE_CHECKING:
+    import requests
+
+_ACCEPT = ", ".join([MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX])
+_LARGEST_DOCUMENT = 32 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pulled:
+    """An image of a registry: manifest and configuration are in the store, its layers only once they are pulled."""
+
+    reference: Reference
+    descriptor: Descriptor
+    manifest: dict[str, Any]
+    config: dict[str, Any]
+    layers: tuple[PackedLayer, ...]
+
+
+def pull_documents(reference: Reference, *, platform: str, store: Store, access: Access, report: Report) -> Pulled:
+    """Manifest and configuration of the image for `platform` (`linux/amd64`).
+
+    Takes OCI and Docker (schema 2) images and indexes.  `RegistryError` if there is no such image, none for the
+    platform, or a document is not what its digest says.
+    """
+    client = Client(reference, access=access)
+    document = _document(client, pointer=reference.pointer, store=store)
+    while document.descriptor.media_type in (INDEX, DOCKER_INDEX):
+        found = _platforms(document, reference=reference)
+        if platform not in found:
+            raise RegistryError(
+                f"`{reference}` has no image for the platform `{platform}`", details=f"platforms: {', '.join(found)}"
+            )
+        document = _document(client, pointer=found[platform].digest, store=store)
+    try:
+        manifest = json.loads(document.data)
+        config_descriptor = Descriptor.from_json(manifest["config"])
+        _pull(config_descriptor, client=client, store=store, report=report, stop=threading.Event())
+        config = json.loads(store.read_blob(config_descriptor.digest))
+        layers = layers_of(manifest, config=config)
+        actual = f"{config['os']}/{config['architecture']}"
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise RegistryError(
+            f"`{reference}` is not an image that can be used: {problem!r}",
+            details=f"its media type is {document.descriptor.media_type}",
+        ) from problem
+    if actual != "/".join(platform.split("/")[:2]):
+        raise RegistryError(f"`{reference}` is an image for `{actual}`, not for `{platform}`")
+    return Pulled(
+        reference=client.reference, descriptor=document.descriptor, manifest=manifest, config=config, layers=layers
+    )
+
+
+def pull_layers(
+    reference: Reference, *, layers: Sequence[PackedLayer], store: Store, access: Access, report: Report
+) -> None:
+    """Bring those of the layers that the store lacks, several at a time."""
+    missing = [layer for layer in layers if not store.has_blob(layer.digest)]
+    if not missing:
+        return
+    client = Client(reference, access=access)
+    stop = threading.Event()
+    unique = {layer.digest: layer.descriptor for layer in missing}
+    run_all(
+        lambda descriptor: _pull(descriptor, client=client, store=store, report=report, stop=stop),
+        list(unique.values()),
+        parallel=PARALLEL,
+        stop=stop,
+    )
+
+
+def pull_image(
+    reference: Reference, *, name: str, platform: str, store: Store, access: Access, report: Report
+) -> Pulled:
+    """A whole image, named `name` in the store."""
+    pulled = pull_documents(reference, platform=platform, store=store, access=access, report=report)
+    pull_layers(reference, layers=pulled.layers, store=store, access=access, report=report)
+    store.set_image(name, pulled.descriptor)
+    return pulled
+
+
+def get_manifest(client: Client, *, pointer: str) -> Document:
+    """The manifest or index that a tag or digest stands for, with its exact bytes."""
+    what = f"`{client.reference.name}:{pointer}`"
+    if pointer.startswith("sha256:"):
+        what = f"`{client.reference.name}@{pointer}`"
+    response = client.get(f"manifests/{pointer}", headers={"Accept": _ACCEPT}, what=what)
+    data = response.content
+    if len(data) > _LARGEST_DOCUMENT:
+        raise RegistryError(f"{what} is too large to be a manifest: {len(data)} bytes")
+    digest = digest_of(data)
+    claimed = pointer if pointer.startswith("sha256:") else response.headers.get("Docker-Content-Digest", digest)
+    if claimed.startswith("sha256:") and claimed != digest:
+        raise RegistryError(
+            f"`{client.registry}` sent another manifest for {what}", details=f"expected {claimed}\ngot      {digest}"
+        )
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+    media_type = _declared_type(data) or media_type
+    return Document(descriptor=Descriptor(media_type=media_type, digest=digest, size=len(data)), data=data)
+
+
+def _document(client: Client, *, pointer: str, store: Store) -> Document:
+    # What is asked for by digest and is here needs no network.
+    if pointer.startswith("sha256:") and store.has_blob(pointer):
+        data = store.read_blob(pointer)
+        media_type = _declared_type(data)
+        if media_type:
+            return Document(descriptor=Descriptor(media_type=media_type, digest=pointer, size=len(data)), data=data)
+    document = get_manifest(client, pointer=pointer)
+    store.put(document.data)
+    return document
+
+
+def _declared_type(data: bytes) -> str:
+    # The document's own word, where it gives one, is covered by the digest; the header is not.
+    try:
+        return str(json.loads(data).get("mediaType") or "")
+    except (ValueError, AttributeError):
+        return ""
+
+
+def _platforms(document: Document, *, reference: Reference) -> dict[str, Descriptor]:
+    try:
+        return platforms(json.loads(document.data))
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise RegistryError(f"the index `{reference}` is damaged: {problem!r}") from problem
+
+
+def _pull(descriptor: Descriptor, *, client: Client, store: Store, report: Report, stop: threading.Event) -> None:
+    digest = descriptor.digest
+    target = store.blob_path(digest)
+    if store.has_blob(digest):
+        return
+    url = client.url(f"blobs/{digest}")
+
+    def get(headers: dict[str, str]) -> requests.Response:
+        return client.request("GET", url, headers=headers, stream=True)
+
+    label = f"{client.reference.repository} {digest[7:19]}"
+    with store.partial_blob(digest, report=report) as into:
+        if store.has_blob(digest):
+            into.discard()
+            return
+        try:
+            obtain(
+                Wanted(name=label, sha256=digest.removeprefix("sha256:"), size=descriptor.size),
+                sources=[Source(shown=url, get=get)],
+                into=into,
+                target=target,
+                advance=lambda done: report.advance(label, done, descriptor.size),
+                stop=stop,
+                pauses=PAUSES,
+            )
+        except FetchError as problem:
+            raise RegistryError(
+                f"could not pull the blob `{digest}` of `{client.reference.name}`",
+                details=problem.details,
+                hint=problem.hint,
+            ) from problem
