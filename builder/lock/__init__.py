@@ -1,8 +1,12 @@
-"""What was resolved, as a value and as `pylock.cog.toml`.  No I/O; imports `plan`, `oci`, `errors`."""
+"""What was resolved, as a value and as `pylock.cog.toml`.  No I/O; imports `plan`, `oci` and `errors` only.
+
+The text is a PEP 751 lock of the model's wheels, readable by other tools, with all else under `[tool.cogsmith]`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from builder.oci import PackedLayer
 from builder.plan import BaseLayer, Deb, Interpreter, Remote, Wheel
@@ -63,3 +67,23 @@ class Lock:
     runtime_wheels: tuple[Wheel, ...]
     layers: tuple[tuple[str, PackedLayer], ...] = ()
     remotes: tuple[Remote, ...] = ()
+
+
+def dumps(lock: Lock, *, folder: Path | None = None) -> str:
+    """The text of `lock`: the same for equal locks.
+
+    `folder` is where the text will lie: local files below it are named relative to it.
+    """
+    from builder.lock import pylock
+
+    return pylock.dumps(lock, folder=folder)
+
+
+def loads(text: str, *, folder: Path | None = None) -> Lock:
+    """The lock in a text that lies in `folder`; a `LockError` that names the place of the first problem.
+
+    `loads(dumps(lock)) == lock` if the remotes of `lock` are sorted by name and hash, as every reader gets them.
+    """
+    from builder.lock import pylock
+
+    return pylock.loads(text, folder=folder)
