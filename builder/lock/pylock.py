@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -190,8 +191,7 @@ def _read_base(data: Any, *, remotes: list[Remote]) -> DebianBase | ImageBase:
             return read(ImageBase, values, where=where)
         case "debian":
             debs = _read_files(Deb, values.get("debs"), where=f"{where}.debs", remotes=remotes)
-            plain = [table(deb) for deb in debs]
-            return read(DebianBase, {**values, "debs": plain}, where=where)
+            return dataclasses.replace(read(DebianBase, {**values, "debs": []}, where=where), debs=debs)
         case other:
             raise malformed(f"{where}.kind", f'must be "debian" or "image", not {other!r}')
 

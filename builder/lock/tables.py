@@ -6,6 +6,7 @@ Keys are the field names with `-` for `_`; fields that have their default are le
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -43,7 +44,7 @@ def _plain(value: Any) -> Any:
 def read(kind: type[T], data: Any, *, where: str) -> T:
     """The dataclass `kind` from a TOML table; `LockError` for what is missing, unknown or of another type."""
     data = mapping(data, where=where)
-    hints = typing.get_type_hints(kind)
+    hints = _hints(typing.cast("Any", kind))
     fields = {_key(field.name): field for field in dataclasses.fields(typing.cast("Any", kind))}
     unknown = sorted(set(data) - set(fields))
     if unknown:
@@ -107,3 +108,8 @@ def _value(hint: Any, data: Any, *, where: str) -> Any:
 
 def _key(name: str) -> str:
     return name.replace("_", "-")
+
+
+@functools.cache
+def _hints(kind: type[Any]) -> Mapping[str, Any]:
+    return typing.get_type_hints(kind)
