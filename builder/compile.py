@@ -13,6 +13,7 @@ from builder.config import Config
 from builder.errors import ConfigError
 from builder.lock import DebianBase, ImageBase, Lock
 from builder.plan import (
+    CODECS,
     DEFAULT_EPOCH,
     BaseLayer,
     Compression,
@@ -95,6 +96,7 @@ def compile_plan(
         platform=lock.platform,
         epoch=epoch,
         compression=compression,
+        codec=CODECS[compression],
         layers=tuple(layers),
         config=_image_config(config, lock=lock, schema=schema, version=version),
         remotes=lock.remotes,

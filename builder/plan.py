@@ -33,6 +33,14 @@ class Codec:
     level: int = 6
 
 
+CODECS: dict[Compression, Codec] = {
+    "gzip": Codec(),
+    "plain": Codec(),
+    "zstd": Codec(name="zstd", version="0.25.0", level=3),
+}
+"""The codec of each compression in this release; versions are those of the packages `deflate` and `zstandard`."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Deb:
     """A Debian package file, by hash.  `filename` is its path below a mirror (`pool/main/...`)."""

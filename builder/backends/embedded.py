@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder import oci
-from builder.backends import debootstrap
 from builder.codec import codec_for
 from builder.errors import LayerError
 from builder.fetch import ensure
@@ -36,6 +35,8 @@ from builder.store import Store
 def check(plan: Plan) -> Sequence[str]:
     """What is missing on this machine: nothing, unless a layer must be executed."""
     if any(isinstance(layer, DebianLayer) and layer.executed for layer in plan.layers):
+        from builder.backends import debootstrap
+
         return debootstrap.check()
     return []
 
@@ -108,6 +109,8 @@ def _make(
     codec = codec_for(plan.codec, plan.compression)
     with store.writer() as out:
         if isinstance(layer, DebianLayer) and layer.executed:
+            from builder.backends import debootstrap
+
             report.warn(layer.reason)
             packed = debootstrap.pack_executed(
                 layer, inputs=inputs, out=out, codec=codec, compression=plan.compression, threads=threads, report=report

@@ -1,0 +1,135 @@
+"""`image ls|inspect|rm|export|import`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from builder.cli.base import base_layers
+from builder.cli.console import Console, say, size, table
+from builder.cli.settings import read
+from builder.errors import StoreError
+from builder.layout import FORMS, Form, export_image, import_image
+from builder.store import Store, StoredImage
+
+
+@click.group()
+def image() -> None:
+    """List, inspect, remove, export and import the images of the local store."""
+
+
+def get(store: Store, reference: str) -> StoredImage:
+    """The image, or an error that lists what there is."""
+    found = store.image(reference)
+    if found is None:
+        names = ", ".join(f"`{image.name}`" for image in store.images()[:10])
+        raise StoreError(
+            f"there is no image `{reference}` in {store.root}",
+            hint=f"there are: {names}" if names else "build one: cogsmith build -t NAME",
+        )
+    return found
+
+
+@image.command("ls")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(*, as_json: bool) -> None:
+    """List the images."""
+    images = Store.open(read().store_root).images()
+    if as_json:
+        say(json.dumps([{"name": one.name, "digest": one.digest, "size": one.size} for one in images]))
+        return
+    rows = [("NAME", "DIGEST", "PLATFORM", "LAYERS", "SIZE")]
+    for one in images:
+        platform = f"{one.config.get('os', '')}/{one.config.get('architecture', '')}"
+        rows.append((one.name, one.digest[7:19], platform, str(len(one.layers)), size(one.size)))
+    say(table(rows, right=frozenset({3, 4})))
+
+
+@image.command(epilog="Example: cogsmith image inspect --json my-model | jq .config.config.Env")
+@click.argument("reference", metavar="IMAGE")
+@click.option("--json", "as_json", is_flag=True, help="Print digest, manifest and configuration as JSON.")
+def inspect(*, reference: str, as_json: bool) -> None:
+    """Show an image's digest, settings and layers."""
+    store = Store.open(read().store_root)
+    found = get(store, reference)
+    if as_json:
+        say(
+            json.dumps(
+                {
+                    "name": found.name,
+                    "digest": found.digest,
+                    "size": found.size,
+                    "manifest": found.manifest,
+                    "config": found.config,
+                },
+                indent=2,
+            )
+        )
+        return
+    config: dict[str, Any] = found.config.get("config", {})
+    say(f"Name:        {found.name}")
+    say(f"Digest:      {found.digest}")
+    say(f"Platform:    {found.config.get('os')}/{found.config.get('architecture')}")
+    say(f"Command:     {' '.join([*(config.get('Entrypoint') or ()), *(config.get('Cmd') or ())])}")
+    say(f"Size:        {size(found.size)}")
+    rows = [("#", "LAYER", "SIZE", "DIGEST")]
+    titles = [
+        str(line.get("created_by", "")) for line in found.config.get("history", ()) if not line.get("empty_layer")
+    ]
+    for number, layer in enumerate(found.layers):
+        held = titles[number] if number < len(titles) else ""
+        rows.append((str(number + 1), held, size(layer.size), layer.digest[7:19]))
+    say(table(rows, right=frozenset({0, 2})))
+
+
+@image.command()
+@click.argument("references", metavar="IMAGE...", nargs=-1, required=True)
+def rm(*, references: tuple[str, ...]) -> None:
+    """Forget images by name or digest.  `cogsmith cache prune` frees their layers."""
+    store = Store.open(read().store_root)
+    missing = [reference for reference in references if not store.remove_image(reference)]
+    for reference in references:
+        if reference not in missing:
+            say(reference)
+    if missing:
+        raise StoreError(f"there is no image `{missing[0]}`", hint="`cogsmith image ls` lists them")
+
+
+@image.command(
+    epilog="Example: cogsmith image export my-model model.tar --form docker-archive && docker load -i model.tar"
+)
+@click.argument("reference", metavar="IMAGE")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--form", type=click.Choice(FORMS), help="What to write (default: a folder, or oci-archive for *.tar).")
+def export(*, reference: str, path: Path, form: Form | None) -> None:
+    """Write an image as an OCI folder, an OCI archive or a Docker archive."""
+    settings = read()
+    console = Console()
+    store = Store.open(settings.store_root)
+    chosen: Form = form or ("oci-archive" if path.suffix == ".tar" else "oci-dir")
+    with store.using(report=console):
+        found = get(store, reference)
+        fetch = base_layers(found, store=store, settings=settings, report=console)
+        export_image(store, image=found, path=path, form=chosen, report=console, fetch_layer=fetch)
+    console.close()
+    console.note(f"Exported {found.name} to {path}")
+
+
+@image.command("import", epilog="Example: cogsmith image import model.tar -t my-model")
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.option("-t", "--tag", metavar="NAME[:TAG]", help="Name in the store (default: the one it has).")
+@click.option("--platform", metavar="OS/ARCH", help="Which image of an index (default: this machine's).")
+def import_(*, path: Path, tag: str | None, platform: str | None) -> None:
+    """Read an OCI folder, an OCI archive or a Docker archive into the store, and print the manifest digest."""
+    settings = read()
+    console = Console(sys.stderr)
+    store = Store.open(settings.store_root)
+    with store.using(report=console):
+        found = import_image(store, path=path, name=tag, platform=platform or settings.platform, report=console)
+    console.close()
+    console.note(f"Imported {found.name}")
+    say(found.digest)
