@@ -41,7 +41,7 @@ def debian_root(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: in
     root = Root(epoch=spec["epoch"])
     architecture = spec["architecture"]
     debs = sorted(spec["debs"], key=lambda deb: deb["package"])
-    packages = read_packages([(deb["sha256"], inputs[deb["sha256"]]) for deb in debs], threads=threads)
+    packages = read_packages([_input(deb, inputs) for deb in debs], threads=threads)
     for name in _MERGED[architecture]:
         root.mkdir(f"usr/{name}")
         root.symlink(name, f"usr/{name}")
@@ -59,6 +59,13 @@ def debian_root(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: in
     _write_diversions(diversions, root=root, unpacked=unpacked)
     write_database(packages, root=root, unpacked=unpacked, architecture=architecture)
     return root
+
+
+def _input(deb: Mapping[str, Any], inputs: Mapping[str, Path]) -> tuple[str, Path]:
+    path = inputs.get(deb["sha256"])
+    if path is None:
+        raise LayerError(f"the packer was not given the Debian package `{deb['package']}` {deb['version']}")
+    return deb["sha256"], path
 
 
 _FIRST = ("base-passwd", "base-files")

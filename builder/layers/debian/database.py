@@ -10,21 +10,14 @@ from builder.layers.debian.unpack import Package, Unpacked
 
 ADMIN = "var/lib/dpkg"
 
-_BEFORE = ("Package", "Essential", "Protected", "Status", "Priority", "Section", "Installed-Size", "Origin", "Maintainer",
-           "Bugs", "Architecture", "Multi-Arch", "Source", "Version", "Replaces", "Provides", "Depends", "Pre-Depends",
-           "Recommends", "Suggests", "Breaks", "Conflicts", "Enhances", "Conffiles")  # fmt: skip
-_AFTER = ("Description",)
-_RELATIONS = {
-    "Replaces",
-    "Provides",
-    "Depends",
-    "Pre-Depends",
-    "Recommends",
-    "Suggests",
-    "Breaks",
-    "Conflicts",
-    "Enhances",
-}
+_BEFORE = (
+    *("Package", "Essential", "Protected", "Status", "Priority", "Section", "Installed-Size", "Origin", "Maintainer"),
+    *("Bugs", "Architecture", "Multi-Arch", "Source", "Version", "Replaces", "Provides", "Depends", "Pre-Depends"),
+    *("Recommends", "Suggests", "Breaks", "Conflicts", "Enhances", "Conffiles"),
+)
+"""The fields of a stanza of `status` in dpkg's order; `Description` and all others follow."""
+
+_RELATIONS = frozenset(_BEFORE[14:23])
 
 
 def write_database(packages: Iterable[Package], *, root: Root, unpacked: Unpacked, architecture: str) -> None:
@@ -56,9 +49,9 @@ def _stanza(package: Package, *, root: Root) -> str:
         "Status": "install ok installed",
         "Conffiles": _conffiles(package, root=root),
     }
-    others = [name for name in package.control.fields if name not in _BEFORE and name not in _AFTER]
+    others = [name for name in package.control.fields if name not in _BEFORE and name != "Description"]
     lines = []
-    for name in (*_BEFORE, *_AFTER, *others):
+    for name in (*_BEFORE, "Description", *others):
         value = fields.get(name, "")
         if not value:
             continue

@@ -66,18 +66,10 @@ def _unrolled(script: str) -> str:
 
 
 def dash_diversions(setup: Setup) -> None:
-    """`/bin/sh` and its manual page, claimed by `dash` (bookworm)."""
-    root = setup.root
-    pairs = [("/bin/sh", "/bin/sh.distrib", "dash")]
-    if root.is_dir("usr/share/man/man1"):
-        pairs.append(("/usr/share/man/man1/sh.1.gz", "/usr/share/man/man1/sh.distrib.1.gz", "dash.1.gz"))
-    for path, target, link in pairs:
-        setup.divert(path, target)
-        if root.exists(path):
-            node = root.node(path)
-            assert node is not None
-            root.put(target, node)
-        root.symlink(path, link)
+    """`/bin/sh` and its manual page, claimed by `dash` (bookworm), which holds the links itself."""
+    setup.divert("/bin/sh", "/bin/sh.distrib")
+    if setup.root.is_dir("usr/share/man/man1"):
+        setup.divert("/usr/share/man/man1/sh.1.gz", "/usr/share/man/man1/sh.distrib.1.gz")
 
 
 def shells(setup: Setup) -> None:
@@ -107,6 +99,11 @@ def name_service(setup: Setup) -> None:
     """`/etc/nsswitch.conf` from the package's default."""
     if not setup.root.exists("etc/nsswitch.conf"):
         setup.root.copy("usr/share/libc-bin/nsswitch.conf", "etc/nsswitch.conf")
+
+
+def login_log(setup: Setup) -> None:
+    """An empty `/var/log/faillog` (bookworm)."""
+    setup.root.write("var/log/faillog", "")
 
 
 def pam_files(setup: Setup) -> None:
@@ -166,6 +163,7 @@ MODELS = {
     "dash-diversions": dash_diversions,
     "diversions": own_diversions,
     "init-script": enable_init_script,
+    "login-log": login_log,
     "name-service": name_service,
     "native-architecture": native_architecture,
     "networks": networks,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from builder.errors import LayerError
 from builder.layers.content import Content, Data, FileSlice, Spooled
-from builder.layers.tar import Member, MemberType
+from builder.layers.tar import Member, MemberType, sort_key
 
 _MAX_LINKS = 40
 
@@ -109,7 +109,7 @@ class Root:
             self.put(path, Node(type="dir", mode=mode, uid=uid, gid=gid, mtime=self.epoch))
 
     def write(self, path: str, data: str | bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-        """Write a file; one that exists (through symbolic links) keeps its owner and mode only if these are the same."""
+        """Write a file, through symbolic links; one that exists gets this owner and mode too."""
         raw = data.encode("utf-8", errors="surrogateescape") if isinstance(data, str) else data
         node = Node(type="file", mode=mode, uid=uid, gid=gid, mtime=self.epoch, content=Data(raw))
         self.put(self.real(path, follow=True), node)
@@ -149,7 +149,7 @@ class Root:
     def members(self) -> Iterator[Member]:
         """Everything as members of a layer, sorted by path; times after the epoch become the epoch."""
         first: dict[int, str] = {}
-        for path in sorted(self._nodes):
+        for path in sorted(self._nodes, key=sort_key):
             node = self._nodes[path]
             if not path:
                 continue

@@ -116,7 +116,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     # libselinux1 postinst: trixie
     "684ee968c17cb4da879374525276eb170f0c0d74888ff80d32d94a21dd9af92e": (),
     # login postinst: bookworm
-    "cf90df786f853a9dc94f852d0d4b77c6f95da3588dacc534ace2d9692ce4b0f2": ("subordinate-ids",),
+    "cf90df786f853a9dc94f852d0d4b77c6f95da3588dacc534ace2d9692ce4b0f2": ("login-log", "subordinate-ids"),
     # login preinst: bookworm
     "39da96d179c7ec6669fe1bded4d24cd5eb4792c4af9fef48162d595e05668b07": (),
     # login.defs postinst: trixie

@@ -15,7 +15,7 @@ def closure(index: Index, *, wanted: Sequence[str]) -> dict[str, Package]:
 
     Recommendations are not followed.  Of alternatives, one that is there already is kept, else the first that can be
     had is taken, as apt does; of several providers of a virtual package, the one with the highest priority and then
-    the first by name.  What `wanted` names is settled before any alternative, so that naming a package is how to choose.
+    the first by name.  What `wanted` names is settled before any alternative: naming a package is how to choose it.
     """
     chosen: dict[str, Package] = {}
     queue: list[Package] = []

@@ -6,7 +6,7 @@ Signatures are checked by Sequoia against the archive keys that this program car
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import importlib.resources
 import re
 
@@ -47,7 +47,7 @@ def archive_keys() -> bytes:
     return (importlib.resources.files("builder") / "data" / "debian-archive-keyring.pgp").read_bytes()
 
 
-def read_release(data: bytes, *, url: str, keys: bytes, now: datetime.datetime | None = None) -> Release:
+def read_release(data: bytes, *, url: str, keys: bytes, now: dt.datetime | None = None) -> Release:
     """Verify the clear signature of `data` by one of `keys` and read what was signed.
 
     `url` is named in errors.  With `now` a release past its `Valid-Until` is refused.  Raises `ResolveError`.
@@ -118,9 +118,9 @@ def _fields(text: str) -> dict[str, str]:
     return fields
 
 
-def _date(text: str, *, url: str) -> datetime.datetime:
+def _date(text: str, *, url: str) -> dt.datetime:
     try:
-        moment = datetime.datetime.strptime(text, "%a, %d %b %Y %H:%M:%S %Z")
+        moment = dt.datetime.strptime(text, "%a, %d %b %Y %H:%M:%S %Z")
     except ValueError:
         raise ResolveError(f"`{url}` has a date that is none: `{text}`") from None
-    return moment.replace(tzinfo=datetime.UTC)
+    return moment.replace(tzinfo=dt.UTC)
