@@ -38,6 +38,7 @@ class Client:
         self._access = access
         self._local = threading.local()
         self._lock = threading.Lock()
+        self._authenticating = threading.Lock()
         self._base: str | None = None
         self._tokens: dict[str, str] = {}
         self._credentials: Credentials | None = None
@@ -70,9 +71,7 @@ class Client:
         """
         scope = " ".join([f"repository:{self.reference.repository}:{actions}", *scopes])
 
-        def send() -> requests.Response:
-            with self._lock:
-                authorization = self._tokens.get(scope)
+        def send(authorization: str | None) -> requests.Response:
             return self._session().request(
                 method,
                 urljoin(self._root(), url),
@@ -83,12 +82,15 @@ class Client:
                 timeout=TIMEOUT,
             )
 
-        response = send()
+        authorization = self._tokens.get(scope)
+        response = send(authorization)
         if response.status_code == 401:
             header = response.headers.get("WWW-Authenticate", "")
             response.close()
-            self._authenticate(header, scope=scope)
-            response = send()
+            with self._authenticating:
+                if self._tokens.get(scope) == authorization:  # else another thread has just got a new one
+                    self._authenticate(header, scope=scope)
+            response = send(self._tokens.get(scope))
         return response
 
     def get(self, path: str, *, headers: Mapping[str, str] | None = None, what: str) -> requests.Response:
@@ -137,11 +139,10 @@ class Client:
             return self._base
 
     def _authenticate(self, header: str, *, scope: str) -> None:
-        with self._lock:
-            if not self._looked:
-                self._credentials = find_credentials(self.reference, env=self._access.env)
-                self._looked = True
-            credentials = self._credentials
+        if not self._looked:
+            self._credentials = find_credentials(self.reference, env=self._access.env)
+            self._looked = True
+        credentials = self._credentials
         challenges = {challenge.scheme: challenge for challenge in parse_challenges(header)}
         if "bearer" in challenges:
             authorization = f"Bearer {self._token(challenges['bearer'], credentials=credentials, scope=scope)}"
@@ -151,8 +152,7 @@ class Client:
             authorization = _basic(credentials)
         else:
             raise RegistryError(f"`{self.registry}` asks for an authentication that is not known", details=header)
-        with self._lock:
-            self._tokens[scope] = authorization
+        self._tokens[scope] = authorization
 
     def _token(self, challenge: Challenge, *, credentials: Credentials | None, scope: str) -> str:
         """Ask the token server (distribution spec, `token` and `oauth2` flows)."""

@@ -41,7 +41,10 @@ def pull_documents(reference: Reference, *, platform: str, store: Store, access:
     Takes OCI and Docker (schema 2) images and indexes.  `RegistryError` if there is no such image, none for the
     platform, or a document is not what its digest says.
     """
-    client = Client(reference, access=access)
+    return _documents(reference, client=Client(reference, access=access), platform=platform, store=store, report=report)
+
+
+def _documents(reference: Reference, *, client: Client, platform: str, store: Store, report: Report) -> Pulled:
     document = _document(client, pointer=reference.pointer, store=store)
     while document.descriptor.media_type in (INDEX, DOCKER_INDEX):
         found = _platforms(document, reference=reference)
@@ -73,12 +76,12 @@ def pull_layers(
     reference: Reference, *, layers: Sequence[PackedLayer], store: Store, access: Access, report: Report
 ) -> None:
     """Bring those of the layers that the store lacks, several at a time."""
-    missing = [layer for layer in layers if not store.has_blob(layer.digest)]
-    if not missing:
-        return
-    client = Client(reference, access=access)
+    _layers(layers, client=Client(reference, access=access), store=store, report=report)
+
+
+def _layers(layers: Sequence[PackedLayer], *, client: Client, store: Store, report: Report) -> None:
+    unique = {layer.digest: layer.descriptor for layer in layers if not store.has_blob(layer.digest)}
     stop = threading.Event()
-    unique = {layer.digest: layer.descriptor for layer in missing}
     run_all(
         lambda descriptor: _pull(descriptor, client=client, store=store, report=report, stop=stop),
         list(unique.values()),
@@ -91,8 +94,9 @@ def pull_image(
     reference: Reference, *, name: str, platform: str, store: Store, access: Access, report: Report
 ) -> Pulled:
     """A whole image, named `name` in the store."""
-    pulled = pull_documents(reference, platform=platform, store=store, access=access, report=report)
-    pull_layers(reference, layers=pulled.layers, store=store, access=access, report=report)
+    client = Client(reference, access=access)
+    pulled = _documents(reference, client=client, platform=platform, store=store, report=report)
+    _layers(pulled.layers, client=client, store=store, report=report)
     store.set_image(name, pulled.descriptor)
     return pulled
 
