@@ -100,7 +100,14 @@ def tokens(tmp_path: Path) -> Iterator[TokenServer]:
             kind, name, actions = scope.split(":")
             access.append({"type": kind, "name": name, "actions": actions.split(",")})
         now = int(time.time())
-        claims = {"iss": "test", "sub": USER, "aud": "registry", "exp": now + 300, "nbf": now - 60, "iat": now}
+        claims: dict[str, object] = {
+            "iss": "test",
+            "sub": USER,
+            "aud": "registry",
+            "exp": now + 300,
+            "nbf": now - 60,
+            "iat": now,
+        }
         header = {"typ": "JWT", "alg": "RS256", "x5c": [chain]}
         text = (
             b64(json.dumps(header).encode()) + "." + b64(json.dumps({**claims, "jti": "1", "access": access}).encode())
@@ -134,7 +141,7 @@ def tokens(tmp_path: Path) -> Iterator[TokenServer]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     served = TokenServer(url=f"http://127.0.0.1:{server.server_port}/token")
     yield served
     server.shutdown()

@@ -100,7 +100,7 @@ def test_helpers(home: Path, tmp_path: Path) -> None:
     assert find("python", env) == Credentials(identity_token="idt")
     assert find("two.io/x", env) is None
     assert user(find("three.io/x", env)) == "plain"
-    with pytest.raises(RegistryError, match="no credentials for `bad.io`") as caught:
+    with pytest.raises(RegistryError, match=r"no credentials for `bad\.io`") as caught:
         find("bad.io/x", env)
     assert "the vault is locked" in str(caught.value)
     with pytest.raises(RegistryError, match="could not ask `docker-credential-absent`"):
@@ -125,7 +125,8 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_challenges() -> None:
-    header = 'Bearer realm="https://auth.example/t?a=1,2",service="re \\"gistry",scope="repository:a/b:pull,push", Basic realm="x"'
+    header = 'Bearer realm="https://auth.example/t?a=1,2",service="re \\"gistry",scope="repository:a/b:pull,push"'
+    header += ', Basic realm="x"'
     assert parse_challenges(header) == [
         Challenge(
             scheme="bearer",

@@ -101,8 +101,7 @@ def test_token_with_password(
     tokens.asked.clear()
     pull(f"{bearer.host}/team/hello:v1", store, home)
     assert same(store, image)
-    assert tokens.asked == [{"scope": ["repository:team/hello:pull"], "service": ["registry"]}] * len(tokens.asked)
-    assert 1 <= len(tokens.asked) <= 2  # one for the documents, one for the layers
+    assert tokens.asked == [{"scope": ["repository:team/hello:pull"], "service": ["registry"]}]
 
 
 def test_token_with_identity_token(
@@ -131,12 +130,9 @@ def push_index(source: Store, server: Server, images: list[StoredImage]) -> None
     """Put an index of several platforms into a store and from there into a registry."""
     entries = []
     for image in images:
-        os_name, architecture = str(image.config["os"]), str(image.config["architecture"])
-        platform = {
-            "os": os_name,
-            "architecture": architecture,
-            **({"variant": "v8"} if architecture == "arm64" else {}),
-        }
+        platform = {"os": str(image.config["os"]), "architecture": str(image.config["architecture"])}
+        if platform["architecture"] == "arm64":
+            platform["variant"] = "v8"
         entries.append({**image.descriptor.to_json(), "platform": platform})
     attestation = {**images[0].descriptor.to_json(), "platform": {"os": "unknown", "architecture": "unknown"}}
     document = oci.document(
@@ -232,7 +228,7 @@ def bad(source: Store) -> Iterator[tuple[str, type[Bad], StoredImage]]:
     for digest in (str(image.manifest["config"]["digest"]), image.layers[0].digest):
         handler.served[f"blobs/{digest}"] = ("application/octet-stream", source.read_blob(digest))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"127.0.0.1:{server.server_port}/x", handler, image
     server.shutdown()
 
