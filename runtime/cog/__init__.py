@@ -33,28 +33,41 @@ _HOME = {
     "streaming": "cog.decorators",
 }
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "__version__",
     *_HOME,
 ]
 
 if TYPE_CHECKING:
     from cog.coder import Coder as Coder
-    from cog.decorators import concurrent as concurrent, streaming as streaming
+    from cog.decorators import concurrent as concurrent
+    from cog.decorators import streaming as streaming
     from cog.exceptions import (
         CancelationException as CancelationException,
+    )
+    from cog.exceptions import (
         ExperimentalFeatureWarning as ExperimentalFeatureWarning,
     )
-    from cog.files import File as File, Path as Path, URLFile as URLFile, URLPath as URLPath
-    from cog.input import FieldInfo as FieldInfo, Input as Input
+    from cog.files import File as File
+    from cog.files import Path as Path
+    from cog.files import URLFile as URLFile
+    from cog.files import URLPath as URLPath
+    from cog.input import FieldInfo as FieldInfo
+    from cog.input import Input as Input
     from cog.iterators import (
         AsyncConcatenateIterator as AsyncConcatenateIterator,
+    )
+    from cog.iterators import (
         ConcatenateIterator as ConcatenateIterator,
+    )
+    from cog.iterators import (
         Opaque as Opaque,
     )
     from cog.model import BaseModel as BaseModel
-    from cog.runner import BasePredictor as BasePredictor, BaseRunner as BaseRunner
-    from cog.scope import current_scope as current_scope, emit_metric as emit_metric
+    from cog.runner import BasePredictor as BasePredictor
+    from cog.runner import BaseRunner as BaseRunner
+    from cog.scope import current_scope as current_scope
+    from cog.scope import emit_metric as emit_metric
     from cog.secret import Secret as Secret
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class CancelationException(BaseException):  # noqa: N818  # the name is the interface
+class CancelationException(BaseException):  # the name is the interface
     """Raised inside a running prediction that was canceled; clean up and let it pass."""
 
 

@@ -1,4 +1,7 @@
-"""`Path`, `File` and their lazily fetched forms.  Standard library only; the network is touched on use, never on import."""
+"""`Path`, `File` and their lazily fetched forms.  Standard library only.
+
+The network is touched on use, never on import.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class URLPath(pathlib.PosixPath):
 
     source: str
 
-    def __new__(cls, *, source: str, filename: str, fileobj: Any) -> "URLPath":  # noqa: ARG004
+    def __new__(cls, *, source: str, filename: str, fileobj: Any) -> "URLPath":  # noqa: ARG004, D102, PYI034
         return super().__new__(cls, filename)
 
     def __init__(self, *, source: str, filename: str, fileobj: Any) -> None:
@@ -110,7 +113,7 @@ class URLFile(io.IOBase):
             import urllib.request
 
             headers = {"User-Agent": os.environ.get("COG_USER_AGENT", "cogsmith")}
-            request = urllib.request.Request(self._url, headers=headers)
+            request = urllib.request.Request(self._url, headers=headers)  # noqa: S310
             self._response = urllib.request.urlopen(request, timeout=FETCH_TIMEOUT)  # noqa: S310
         return self._response
 

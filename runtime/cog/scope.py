@@ -25,7 +25,7 @@ class Scope:
     ) -> None:
         self.context: Dict[str, str] = dict(context or {})
         self._publish = publish
-        self._values: Dict[str, Any] = {}
+        self.values: Dict[str, Any] = {}
 
     def record_metric(self, key: str, value: Any, mode: str = "replace") -> None:
         """Set (`replace`), add to (`incr`) or extend (`append`) a metric; None deletes it.
@@ -38,16 +38,16 @@ class Scope:
             raise ValueError(f"unknown metric mode {mode!r}: use one of {', '.join(_MODES)}")
         _check_key(key)
         if value is None:
-            self._values.pop(key, None)
+            self.values.pop(key, None)
             self._publish(key, None, "replace")
             return
         if not isinstance(value, (bool, int, float, str, list, dict)):
             raise TypeError(f"metric {key!r} cannot be a {type(value).__name__}")
-        self._values[key] = self._merged(key, value, mode)
+        self.values[key] = self._merged(key, value, mode)
         self._publish(key, value, mode)
 
     def _merged(self, key: str, value: Any, mode: str) -> Any:
-        old = self._values.get(key)
+        old = self.values.get(key)
         if mode == "append":
             if old is not None and not isinstance(old, list):
                 raise TypeError(f"metric {key!r} is a {type(old).__name__}, not a list")
@@ -80,19 +80,19 @@ class Metrics:
         self._scope.record_metric(key, value)
 
     def __getitem__(self, key: str) -> Any:
-        return self._scope._values[key]
+        return self._scope.values[key]
 
     def __delitem__(self, key: str) -> None:
         self._scope.record_metric(key, None)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._scope._values
+        return key in self._scope.values
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._scope._values)
+        return iter(self._scope.values)
 
     def __len__(self) -> int:
-        return len(self._scope._values)
+        return len(self._scope.values)
 
 
 def _kind(value: Any) -> str:

@@ -28,10 +28,8 @@ LARGE = 1 << 16
 
 DISCOVERY = {
     "cog_version": cog.__version__,
-    "docs_url": "/docs",
     "healthcheck_url": "/health-check",
     "openapi_url": "/openapi.json",
-    "predictions_cancel_url": "/predictions/{prediction_id}/cancel",
     "predictions_idempotent_url": "/predictions/{prediction_id}",
     "predictions_url": "/predictions",
     "shutdown_url": "/shutdown",

@@ -5,6 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -39,10 +40,8 @@ class Console:
         self._thread.join(timeout)
 
     def _put(self, number: int, text: str) -> None:
-        try:
+        with contextlib.suppress(queue.Full):
             self._queue.put_nowait((number, text.encode("utf-8", "replace")))
-        except queue.Full:
-            pass
 
     def _write(self) -> None:
         while True:

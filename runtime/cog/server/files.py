@@ -28,7 +28,7 @@ def take_files(given: Dict[str, Any], *, schema: InputSchema, folder: str) -> Li
 
     Malformed URLs are left where they are: the worker says what is wrong with them.
     """
-    taken = []
+    taken: List[Dict[str, Any]] = []
     for at, url in list(schema.files(given)):
         if url[:5].lower() != "data:":
             continue
@@ -107,7 +107,7 @@ def stream(parts: List[Part]) -> Iterator[bytes]:
             continue
         yield _head(part)
         with open(part.path, "rb") as file:
-            for piece in iter(lambda: file.read(PIECE), b""):  # noqa: B023  # used up within the turn
+            for piece in iter(lambda: file.read(PIECE), b""):  # used up within the turn
                 yield base64.b64encode(piece)
 
 

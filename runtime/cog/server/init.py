@@ -5,6 +5,7 @@ Standard library only; runs before anything else is imported, in a process that 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import Any
@@ -22,10 +23,8 @@ def become_init() -> None:
         return
 
     def forward(number: int, frame: Any) -> None:  # noqa: ARG001
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
-        except ProcessLookupError:
-            pass
 
     for number in numbers:
         signal.signal(number, forward)

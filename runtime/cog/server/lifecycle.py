@@ -28,6 +28,7 @@ def run(
 
     Then no connection is taken any more, and what runs is finished; a second signal does not wait for it.
     """
+    loop: asyncio.AbstractEventLoop
     try:
         import uvloop
 

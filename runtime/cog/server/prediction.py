@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime
+import datetime as dt
 from typing import Any, Dict, List, Optional
 
 from cog.worker.protocol import Done, FileAt, Metric, Output
@@ -115,7 +115,7 @@ class Prediction:
 
 def now() -> str:
     """The time in the form of an OpenAPI `date-time`."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat()
+    return dt.datetime.now(dt.timezone.utc).isoformat()
 
 
 def _with_files(value: Any, files: List[Dict[str, Any]]) -> Any:

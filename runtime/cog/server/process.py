@@ -8,6 +8,7 @@ before, so that text keeps its order, and a process that hangs or dies loses not
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -94,10 +95,10 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the process and every process of its session."""
-        try:
+        if self._process.returncode is not None:  # reaped: the number may be another's
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
 
     def _wait(self) -> None:
         loop = self._loop
@@ -106,10 +107,8 @@ class WorkerProcess:
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         self.kill()
         code = self._process.wait()
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended first
             loop.call_soon_threadsafe(self._exited, code)
-        except RuntimeError:  # the loop is closed: the server has ended first
-            pass
 
     def _exited(self, code: int) -> None:
         self._read_socket()

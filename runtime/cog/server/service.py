@@ -131,10 +131,10 @@ class Service:
         """Hand an input to the worker.  Raises NotReadyError and BusyError (see `check`)."""
         self.check()
         prediction = Prediction(identity, number=os.path.basename(folder), folder=folder)
-        self._running[prediction.number] = prediction
-        prediction.begin()
         assert self._worker is not None
         self._worker.send(Predict(prediction.number, given, folder, files, context))
+        self._running[prediction.number] = prediction
+        prediction.begin()
         return prediction
 
     def check(self) -> None:
@@ -252,7 +252,8 @@ class Service:
             return
         delay = BACK_OFF[min(self._deaths, len(BACK_OFF) - 1)]
         self._deaths += 1
-        self._console.say(f"{reason}; starting another one" + (f" in {delay:g} s" if delay else ""))
+        what = "Trying setup again" if self._setup_failures else f"{reason}; starting another one"
+        self._console.say(what + (f" in {delay:g} s" if delay else ""))
         self.setup = SetupState(now())
         asyncio.get_running_loop().call_later(delay, self._start_worker)
 

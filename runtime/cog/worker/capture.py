@@ -69,13 +69,13 @@ class Capture:
                 self._emit(owner, source, data)
 
     def settle(self) -> None:
-        """Send everything written so far in this context: C's buffer, Python's original streams, the pipes."""
+        """Send everything written so far in this context: unfinished lines, buffers of C and Python, the pipes."""
+        for source in ("stdout", "stderr"):
+            self.flush(source)
         for stream in (sys.__stdout__, sys.__stderr__):
             with contextlib.suppress(Exception):
                 stream.flush()  # type: ignore[union-attr]
         self._flush_c()
-        for source in ("stdout", "stderr"):
-            self.flush(source)
         with self._lock:
             self._drain()
 
@@ -107,13 +107,19 @@ class Stream(io.TextIOWrapper):
     """`sys.stdout` or `sys.stderr` as the model sees it; `fileno()` is the real descriptor."""
 
     def __init__(self, capture: Capture, source: str) -> None:
-        super().__init__(_Raw(capture, source), encoding="utf-8", errors="backslashreplace", write_through=True)
-        self.mode = "w"
+        raw: Any = _Raw(capture, source)
+        super().__init__(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
+        self._label = f"<{source}>"
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def mode(self) -> str:
+        """As of a file opened for writing."""
+        return "w"
+
+    @property
+    def name(self) -> str:
         """As Python names its own."""
-        return f"<{self.buffer._source}>"  # type: ignore[attr-defined]
+        return self._label
 
     def close(self) -> None:
         """A model cannot close it."""

@@ -54,7 +54,7 @@ class Interrupter:
             self._shields -= 1
         self._raise_if_wanted()
 
-    def _arrived(self, number: int, frame: Optional[FrameType]) -> None:
+    def _arrived(self, number: int, frame: Optional[FrameType]) -> None:  # noqa: ARG002
         self._raise_if_wanted()
 
     def _raise_if_wanted(self) -> None:

@@ -32,7 +32,7 @@ from cog.worker.outputs import OutputError, Outputs, file_clock
 from cog.worker.protocol import PROTOCOL, Cancel, Channel, Done, Hello, Metric, Output, Predict, Setup, SetupDone, Stop
 
 
-class SetupFailed(Exception):
+class SetupError(Exception):
     """The model cannot be served; the text says why."""
 
 
@@ -48,7 +48,7 @@ class Model:
         marked = getattr(self.function, "__cog_concurrent_max__", None)
         self.concurrency = setup.concurrency or marked or 1
         if self.concurrency > 1 and not self.asynchronous:
-            raise SetupFailed("more than one prediction at a time requires an async run() or predict() method")
+            raise SetupError("more than one prediction at a time requires an async run() or predict() method")
 
     def setup(self) -> Any:
         """Call the model's `setup`, if it has one; gives an awaitable if that is asynchronous."""
@@ -118,7 +118,7 @@ class Worker:
             self._channel.send(message)
 
     def _report_setup(self, problem: Optional[BaseException], model: Optional[Model] = None) -> None:
-        if problem is not None and not isinstance(problem, SetupFailed):
+        if problem is not None and not isinstance(problem, SetupError):
             _show(problem)
         self._capture.settle()
         error = None if problem is None else _brief(problem)
@@ -276,7 +276,7 @@ async def _awaited(value: Any) -> Any:
 
 def _brief(problem: BaseException) -> str:
     text = str(problem)
-    if isinstance(problem, SetupFailed):
+    if isinstance(problem, SetupError):
         return text
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
 
@@ -284,7 +284,8 @@ def _brief(problem: BaseException) -> str:
 def _show(problem: BaseException) -> None:
     """The traceback, without the worker's own frames, on standard error."""
     frames = problem.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__package__") in ("cog.worker", "asyncio", "concurrent.futures"):
+    ours = ("cog", "cog.worker", "asyncio", "concurrent.futures", "importlib")
+    while frames is not None and frames.tb_frame.f_globals.get("__package__") in ours:
         frames = frames.tb_next
     traceback.print_exception(type(problem), problem, frames or problem.__traceback__, file=sys.stderr)
 

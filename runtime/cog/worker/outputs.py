@@ -6,8 +6,9 @@ temporary folder is moved out of the way, any other is copied.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import datetime
+import datetime as dt
 import enum
 import io
 import math
@@ -53,10 +54,8 @@ class Outputs:
     def tidy(self) -> None:
         """Remove the temporary files that the prediction made and yielded."""
         for path in self._yielded:
-            try:
+            with contextlib.suppress(OSError):
                 os.unlink(path)
-            except OSError:
-                pass
 
     def _plain(self, value: Any, *, move: bool) -> Tuple[Any, List[Dict[str, Any]]]:
         files: List[FileAt] = []
@@ -91,7 +90,7 @@ class Outputs:
             files.append(self._file(value, at, taken))
             return None
         if isinstance(value, io.IOBase):
-            files.append(self._stream(value, at, taken))
+            files.append(self._stream(value, at))
             return None
         return self._convert(_unwrapped(value, at), at, files, taken)
 
@@ -103,7 +102,7 @@ class Outputs:
             taken[real] = self._fresh()
         return FileAt(list(at), taken[real], path.name, _media_type(path.name))
 
-    def _stream(self, stream: Any, at: List[Any], taken: Dict[str, str]) -> FileAt:
+    def _stream(self, stream: Any, at: List[Any]) -> FileAt:
         name = getattr(stream, "name", None)
         if stream.seekable():
             stream.seek(0)
@@ -133,10 +132,8 @@ def _replace(path: str, copy: str) -> None:
         os.rename(path, copy)
     except OSError:
         shutil.copyfile(path, copy)
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(path)
-        except OSError:
-            pass
 
 
 def _unwrapped(value: Any, at: List[Any]) -> Any:
@@ -148,7 +145,7 @@ def _unwrapped(value: Any, at: List[Any]) -> Any:
         raise OutputError(f"output {_name(at)}is a Secret, which is never sent")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+    if isinstance(value, (dt.datetime, dt.date, dt.time)):
         return value.isoformat()
     if callable(getattr(value, "model_dump", None)):  # pydantic 2
         return value.model_dump()
