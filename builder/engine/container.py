@@ -125,15 +125,18 @@ def run(
 
     With `Options.tty`, the terminal's interrupt is for the command: this process waits for what it makes of it.
     """
-    streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
-    with start(image, store=store, options=options, report=report, fetch=fetch, **streams) as container:
-        while True:
+    options = options or Options()
+    with store.using(report=report):
+        unpack_all(image.layers, store=store, report=report or Quiet(), fetch=fetch)  # this may be interrupted
+        with (
+            sandbox.terminal_given(options.tty),
+            start(image, store=store, options=options, stdin=stdin, stdout=stdout, stderr=stderr) as container,
+        ):
             try:
                 return container.wait()
             except KeyboardInterrupt:
-                if options is None or not options.tty:
-                    container.stop()
-                    raise
+                container.stop()
+                raise
 
 
 def specify(config: Mapping[str, Any], *, layers: Sequence[Path], scratch: Path, options: Options) -> Spec:

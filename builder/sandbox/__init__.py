@@ -4,7 +4,7 @@ Imports `errors` only.  Nothing survives the process that started it, not even w
 """
 
 from builder.sandbox.model import Directory, Ids, Mount, Network, Overlay, Spec
-from builder.sandbox.start import Child, check, privileged, remove_tree, run, start
+from builder.sandbox.start import Child, check, privileged, remove_tree, run, start, terminal_given
 
 __all__ = [
     "Child",
@@ -19,4 +19,5 @@ __all__ = [
     "remove_tree",
     "run",
     "start",
+    "terminal_given",
 ]

@@ -14,6 +14,7 @@ CONTAINER = (
     "--security-opt systempaths=unconfined`; Kubernetes: `securityContext: {seccompProfile: {type: Unconfined}, "
     "appArmorProfile: {type: Unconfined}, procMount: Unmasked}`"
 )
+CAP_SETFCAP = 31
 
 
 def read(path: str) -> str:
@@ -30,10 +31,32 @@ def in_container() -> bool:
     return any(Path(mark).exists() for mark in marks)
 
 
+def capable(*capabilities: int) -> bool:
+    """Has this process all these capabilities, by number, in its own user namespace."""
+    lines = dict(line.split(":\t", 1) for line in read("/proc/self/status").splitlines() if ":\t" in line)
+    effective = int(lines.get("CapEff", "0"), 16)
+    return all(effective >> capability & 1 for capability in capabilities)
+
+
 def explain(stage: str, code: int, text: str) -> SandboxError:
     """The error for a stage of the child program that failed with errno `code` on `text`."""
     details = f"{text}: {os.strerror(code)}" if code else text
     denied = code in (errno.EPERM, errno.EACCES)
+    if stage == "id map" and denied and os.geteuid() == 0 and not capable(CAP_SETFCAP):
+        return SandboxError(
+            "root without the capability SETFCAP cannot run containers",
+            details=details,
+            hint="run as an ordinary user (Kubernetes: `runAsUser: 1000`), or add the capability SETFCAP",
+        )
+    if stage == "namespaces" and code == errno.ENOSPC:
+        names = ("pid", "mnt", "ipc", "uts", "net")
+        limits = [f"user.max_{name}_namespaces" for name in names]
+        found = [limit for limit in limits if read(f"/proc/sys/{limit.replace('.', '/')}") == "0"] or limits
+        return SandboxError(
+            f"this machine does not let you create namespaces: their number is limited ({', '.join(found)})",
+            details=details,
+            hint=f"`sudo sysctl -w {found[0]}=15000`, or {ELSEWHERE}",
+        )
     if stage in ("user namespace", "id map") or (denied and stage in ("namespaces", "mount")):
         cause, hint = no_user_namespace(code)
         return SandboxError(

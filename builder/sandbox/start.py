@@ -11,14 +11,17 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Self, TypeAlias
 
 from builder.errors import SandboxError
-from builder.sandbox.explain import explain, read
+from builder.sandbox.explain import capable, explain, read
 from builder.sandbox.model import Directory, Ids, Network, Overlay, Spec
 from builder.sandbox_child import tree
 
@@ -103,15 +106,27 @@ def start(spec: Spec, *, stdin: Stream = None, stdout: Stream = None, stderr: St
 def run(spec: Spec, *, stdin: Stream = None, stdout: Stream = None, stderr: Stream = None) -> int:
     """Run a container to its end and return its exit code (128 + n for signal n).
 
-    With `spec.tty`, the terminal's interrupt goes to the command and this process waits for what it makes of it.
+    With `spec.tty`, the terminal's interrupt is for the command, and this process waits for what it makes of it.
     """
-    with start(spec, stdin=stdin, stdout=stdout, stderr=stderr) as child:
-        while True:
-            try:
-                return child.wait()
-            except KeyboardInterrupt:
-                if not spec.tty:
-                    raise
+    with (
+        terminal_given(spec.tty),
+        start(spec, stdin=stdin, stdout=stdout, stderr=stderr) as child,
+    ):
+        return child.wait()
+
+
+@contextlib.contextmanager
+def terminal_given(given: bool, /) -> Iterator[None]:
+    """With `given`, the terminal's interrupt and quit keys are for the command: this process ignores them meanwhile."""
+    if not given or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT)}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 def check(*, scratch: Path, ids: Ids = "single", network: Network = "host") -> list[SandboxError]:
@@ -143,13 +158,7 @@ def remove_tree(path: Path) -> None:
 
 def privileged() -> bool:
     """Can this process do without a user namespace: real root with its capabilities, or root of an outer one."""
-    return os.geteuid() == 0 and _capable(CAP_SYS_ADMIN)
-
-
-def _capable(*capabilities: int) -> bool:
-    lines = dict(line.split(":\t", 1) for line in read("/proc/self/status").splitlines() if ":\t" in line)
-    effective = int(lines.get("CapEff", "0"), 16)
-    return all(effective >> capability & 1 for capability in capabilities)
+    return os.geteuid() == 0 and capable(CAP_SYS_ADMIN)
 
 
 def _root(root: Overlay | Directory) -> dict[str, Any]:
@@ -263,7 +272,7 @@ def _scratch(folder: Path) -> tuple[str, int]:
 
 
 def _full_by_ourselves() -> bool:
-    return os.geteuid() == 0 and _capable(CAP_SETUID, CAP_SETGID)
+    return os.geteuid() == 0 and capable(CAP_SETUID, CAP_SETGID)
 
 
 def _subordinate(path: str, names: set[str]) -> tuple[int, int] | None:

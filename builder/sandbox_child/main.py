@@ -72,7 +72,15 @@ def main() -> NoReturn:
             remove_tree(spec["scratch"])
         os._exit(code)
 
-    guarded(status, work)
+    def cleaning() -> None:
+        try:
+            work()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                remove_tree(spec.get("scratch", ""))
+            raise
+
+    guarded(status, cleaning)
 
 
 def read_spec(control: int) -> dict[str, Any]:

@@ -63,19 +63,28 @@ def build_root(spec: dict[str, Any], tty: str | None) -> None:
     else:
         mount_overlay(spec)
     os.chdir("m")
-    call("root", "pivot_root", b".", b".")  # the old root now lies over the new one, see pivot_root(2)
+    inner = os.open(".", os.O_PATH)
+    os.chroot(".")  # until all is mounted: no link of the image, and no `..`, leads out, while `sources` still can
     fill_root(spec, devices, outer)
     for item, source in zip(spec["mounts"], sources, strict=True):
         add_mount(item, source)
     if not spec["user_namespace"]:
         protect_kernel()
     os.fchdir(outer["/"])
+    os.chroot(".")
+    os.fchdir(inner)
+    call("root", "pivot_root", b".", b".")  # the old root now lies over the new one, see pivot_root(2)
     call("root", "umount2", b".", DETACH)
     os.chdir("/")
     if spec["directory"] and spec["readonly"]:
         flags = os.statvfs("/").f_flag & (NOSUID | NODEV | NOEXEC)
         mount("root", "", "/", flags=BIND | REMOUNT | RDONLY | flags)
-    for descriptor in [*outer.values(), *(source for source in sources if source is not None), *dict(devices).values()]:
+    for descriptor in [
+        inner,
+        *outer.values(),
+        *(source for source in sources if source is not None),
+        *dict(devices).values(),
+    ]:
         os.close(descriptor)
 
 
