@@ -1,0 +1,224 @@
+"""A runner as an OpenAPI 3.0.2 document in the shape that Cog's clients expect (spec of Cog, section 3.4).
+
+Pure: from values to dictionaries.  Keys are in the order in which they are to be written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from builder.schema.runner import Input, Mode, Runner
+from builder.schema.types import DictOf, IteratorOf, ListOf, Model, Scalar, Type, UnionOf
+
+_SCALARS: dict[str, dict[str, Any]] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer"},
+    "float": {"type": "number"},
+    "bool": {"type": "boolean"},
+    "Path": {"type": "string", "format": "uri"},
+    "File": {"type": "string", "format": "uri"},
+    "Secret": {"type": "string", "format": "password", "writeOnly": True, "x-cog-secret": True},
+    "object": {"type": "object"},
+}
+_LIMITS = {"ge": "minimum", "le": "maximum", "min_length": "minLength", "max_length": "maxLength", "regex": "pattern"}
+_TEXT = {"type": "string"}
+_TIME = {"type": "string", "format": "date-time"}
+
+
+class Ordered(dict[str, Any]):
+    """An object whose members keep their order; those of others are written in that of the alphabet."""
+
+
+def document(run: Runner | None, *, train: Runner | None, version: str) -> dict[str, Any]:
+    """The document for a predictor, a trainer or both; `version` is this release's."""
+    schemas = Ordered()
+    paths = Ordered()
+    if run is not None:
+        schemas |= _schemas(run, mode="run")
+        paths |= _paths(run, mode="run")
+    if train is not None:
+        for name, schema in _schemas(train, mode="train").items():
+            schemas.setdefault(name, schema)
+        for path, item in _paths(train, mode="train").items():
+            paths.setdefault(path, item)
+    whole = {
+        "components": {"schemas": schemas},
+        "info": {"title": "Cog", "version": version},
+        "openapi": "3.0.2",
+        "paths": paths,
+    }
+    merged = run is not None and train is not None
+    arranged: dict[str, Any] = _arranged(whole, everywhere=merged)
+    return arranged
+
+
+def _arranged(value: Any, *, everywhere: bool) -> Any:
+    """Sorted keys; `everywhere` also where an order was meant, as upstream merges two documents."""
+    if isinstance(value, dict):
+        keys = list(value) if isinstance(value, Ordered) and not everywhere else sorted(value)
+        return {key: _arranged(value[key], everywhere=everywhere) for key in keys}
+    if isinstance(value, list):
+        return [_arranged(item, everywhere=everywhere) for item in value]
+    return value
+
+
+def _schemas(runner: Runner, *, mode: Mode) -> Ordered:
+    prefix, request = ("", "Prediction") if mode == "run" else ("Training", "Training")
+    members = Ordered({item.name: _property(item, order=i) for i, item in enumerate(runner.inputs)})
+    inputs: dict[str, Any] = {"properties": members, "title": f"{prefix}Input", "type": "object"}
+    required = [item.name for item in runner.inputs if item.required]
+    if required:
+        inputs["required"] = required
+    found = Ordered({f"{prefix}Input": inputs, f"{prefix}Output": {**_output(runner.output), "title": "Output"}})
+    for item in runner.inputs:
+        if item.choices is not None:
+            found[item.name] = {
+                "description": "An enumeration.",
+                "enum": list(item.choices),
+                "title": item.name,
+                "type": _schema(item.type)["type"],
+            }
+    return Ordered(found | _messages(request, prefix=prefix))
+
+
+def _property(item: Input, *, order: int) -> dict[str, Any]:
+    made: dict[str, Any] = {"x-order": order}
+    if item.choices is not None:
+        made["allOf"] = [{"$ref": f"#/components/schemas/{item.name}"}]
+    elif isinstance(item.type, UnionOf):
+        null = {"nullable": True} if item.nullable else {}
+        made |= {"title": title(item.name), "anyOf": [_schema(kind) | null for kind in item.type.items]}
+    else:
+        made |= {"title": title(item.name), **_schema(item.type)}
+    if item.nullable:
+        made["nullable"] = True
+    if item.has_default:
+        made["default"] = item.default
+    if item.description is not None:
+        made["description"] = item.description
+    if item.deprecated is not None:
+        made["deprecated"] = item.deprecated
+    if item.accept is not None:
+        made["x-cog-accept"] = item.accept
+    return made | {_LIMITS[name]: value for name, value in item.constraints}
+
+
+def _output(kind: Type) -> dict[str, Any]:
+    if not isinstance(kind, IteratorOf):
+        return _schema(kind)
+    made = {"type": "array", "items": _schema(kind.item), "x-cog-array-type": "iterator"}
+    return made | ({"x-cog-array-display": "concatenate"} if kind.concatenate else {})
+
+
+def _schema(kind: Type) -> dict[str, Any]:
+    match kind:
+        case Scalar(name=name):
+            return dict(_SCALARS[name])
+        case ListOf(item=item):
+            return {"type": "array", "items": _schema(item)}
+        case DictOf(value=value):
+            return {"type": "object", "additionalProperties": _schema(value)}
+        case Model(fields=fields):
+            members = Ordered()
+            for field in fields:
+                null = {"nullable": True} if field.nullable else {}
+                members[field.name] = {**_schema(field.type), "title": title(field.name), **null}
+            required = [field.name for field in fields if field.required]
+            return {"type": "object", "properties": members} | ({"required": required} if required else {})
+        case UnionOf(items=items):
+            return {"anyOf": [_schema(item) for item in items]}
+        case IteratorOf():
+            return _output(kind)
+
+
+def title(name: str) -> str:
+    """`num_steps` → `Num Steps`."""
+    return " ".join(word[0].upper() + word[1:] for word in re.split(r"_+", name) if word)
+
+
+def _messages(request: str, *, prefix: str) -> Ordered:
+    """What goes around inputs and outputs."""
+    given = {"$ref": f"#/components/schemas/{prefix}Input"}
+    names = {
+        "id": _TEXT,
+        "logs": _TEXT,
+        "error": _TEXT,
+        "status": _TEXT,
+        "version": _TEXT,
+        "metrics": {"type": "object"},
+    }
+    times = dict.fromkeys(("created_at", "started_at", "completed_at"), _TIME)
+    titled = {name: {**kind, "title": title(name)} for name, kind in {**names, **times}.items()}
+    response = {**titled, "input": given, "output": {"$ref": f"#/components/schemas/{prefix}Output"}}
+    detail = {"items": {"$ref": "#/components/schemas/ValidationError"}, "title": "Detail", "type": "array"}
+    location = {"items": {"anyOf": [_TEXT, {"type": "integer"}]}, "title": "Location", "type": "array"}
+    return Ordered(
+        {
+            f"{request}Request": _object(f"{request}Request", {"id": titled["id"], "input": given}),
+            f"{request}Response": _object(f"{request}Response", response),
+            "Status": {
+                "description": "An enumeration.",
+                "enum": ["starting", "processing", "succeeded", "canceled", "failed"],
+                "title": "Status",
+                "type": "string",
+            },
+            "HTTPValidationError": _object("HTTPValidationError", {"detail": detail}),
+            "ValidationError": {
+                **_object(
+                    "ValidationError",
+                    {"loc": location, "msg": {**_TEXT, "title": "Message"}, "type": {**_TEXT, "title": "Error Type"}},
+                ),
+                "required": ["loc", "msg", "type"],
+            },
+        }
+    )
+
+
+def _object(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {"properties": properties, "title": name, "type": "object"}
+
+
+def _paths(runner: Runner, *, mode: Mode) -> Ordered:
+    verb, one, many = ("predict", "prediction", "predictions") if mode == "run" else ("train", "training", "trainings")
+    about = "Run a single prediction on the model" if mode == "run" else "Run a single trained model"
+    start: dict[str, Any] = {
+        "description": about,
+        "operationId": f"{verb}_{many}_post",
+        "requestBody": _json({"$ref": f"#/components/schemas/{one.capitalize()}Request"}),
+        "responses": _responses({"$ref": f"#/components/schemas/{one.capitalize()}Response"}, validated=True),
+        "summary": verb.capitalize(),
+    }
+    if runner.streaming:
+        start["x-cog-streaming"] = True
+    identifier = {"in": "path", "name": f"{one}_id", "required": True, "schema": {**_TEXT, "title": title(f"{one}_id")}}
+    cancel = {
+        "operationId": f"cancel_{many}__{one}_id__cancel_post",
+        "parameters": [identifier],
+        "responses": _responses({}, validated=True),
+        "summary": "Cancel",
+    }
+    return Ordered(
+        {
+            "/": {"get": _plain("root__get", "Root")},
+            "/health-check": {"get": _plain("healthcheck_health_check_get", "Healthcheck")},
+            f"/{many}": {"post": start},
+            f"/{many}/{{{one}_id}}/cancel": {"post": cancel},
+        }
+    )
+
+
+def _plain(operation: str, summary: str) -> dict[str, Any]:
+    return {"operationId": operation, "responses": _responses({}, validated=False), "summary": summary}
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def _responses(schema: dict[str, Any], *, validated: bool) -> dict[str, Any]:
+    found = {"200": {**_json(schema), "description": "Successful Response"}}
+    if validated:
+        error = _json({"$ref": "#/components/schemas/HTTPValidationError"})
+        found["422"] = {**error, "description": "Validation Error"}
+    return found
