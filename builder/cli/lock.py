@@ -77,7 +77,7 @@ def lock(
             named = [
                 (layer_key(layer, compression=plan.compression, codec=plan.codec), packed)
                 for layer, packed in zip(plan.layers, layers, strict=True)
-                if not isinstance(layer, (BaseLayer, FilesLayer))
+                if not isinstance(layer, BaseLayer)
             ]
             new = dataclasses.replace(new, layers=tuple(sorted(named)))
     console.close()

@@ -37,8 +37,8 @@ def read() -> Settings:
     home = Path(env.get("HOME") or Path.home())
     cache = Path(env.get("XDG_CACHE_HOME") or home / ".cache")
     values = _file(Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "cogsmith" / "config.toml")
-    mirror = env.get("COGSMITH_DEBIAN_MIRROR") or values.get("debian_mirror", ())
-    mirrors = mirror.split() if isinstance(mirror, str) else list(mirror)
+    mirror = env.get("COGSMITH_DEBIAN_MIRROR") or values.get("debian_mirror")
+    mirrors = mirror if isinstance(mirror, list) else str(mirror or "").split()
     return Settings(
         env=env,
         store_root=cache / "cogsmith",
