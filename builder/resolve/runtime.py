@@ -5,9 +5,10 @@ Finds the top-level `runtime/` folder beside `builder/` without importing it.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from builder.resolve.source import HashFile, scan
 from builder.store import Store
 
 PINS = "runtime_pins.json"
+
+_GLIBC = "2.17"
 
 
 def runtime_files(*, hash_file: HashFile) -> tuple[tuple[Entry, ...], dict[str, Path]]:
@@ -41,25 +44,36 @@ def resolve_runtime(
     """
     pinned = pins(python_version=python_version, platform=platform)
     environment = indexes.uv_environment(env, report=report)
-    lines = [f"{wheel.name}=={wheel.version}" for wheel in pinned]
-    # Every file of those versions, not only the best for a platform: the hash says which.
-    arguments = ["--no-deps", "--universal", "--python-version", python_version]
-    with store.scratch() as scratch:
-        try:
-            lock = uv.compile_lock(lines, scratch=scratch, arguments=arguments, env=environment)
-        except ResolveError as problem:
-            raise uv.explained(problem, target=f"the server in the image, Python {python_version}") from problem
-        offered = wheels.offers(lock, folder=scratch)
-    found = {offer.sha256: offer for offers in offered.values() for offer in offers}
-    missing = [wheel.filename for wheel in pinned if wheel.sha256 not in found]
+    version = ["--no-deps", "--python-version", python_version]
+    # The pins suit an old glibc.  An index that lists a version without the file hides the next index that has it,
+    # and less so where uv looks for this platform alone; but then it names one file only, which may be another.
+    found: dict[str, wheels.Offer] = {}
+    for arguments in (["--python-platform", uv.python_platform(platform, glibc=_GLIBC)], ["--universal"]):
+        missing = [wheel for wheel in pinned if wheel.sha256 not in found]
+        if missing:
+            found |= _offered(missing, arguments=[*version, *arguments], store=store, env=environment)
+    missing = [wheel for wheel in pinned if wheel.sha256 not in found]
     if missing:
         raise ResolveError(
             "the package index lacks files that the server in the image needs",
-            details="\n".join(missing),
+            details="\n".join(wheel.filename for wheel in missing),
             hint="use an index that mirrors the public one file by file, or add one to it",
         )
-    chosen = [found[wheel.sha256] for wheel in pinned]
+    chosen = [dataclasses.replace(found[wheel.sha256], size=wheel.size) for wheel in pinned]
     return wheels.complete(chosen, store=store, new_session=session_factory(environment))
+
+
+def _offered(
+    pinned: Iterable[Wheel], *, arguments: Sequence[str], store: Store, env: Mapping[str, str]
+) -> dict[str, wheels.Offer]:
+    """By sha256, what the index has of the pinned versions."""
+    lines = [f"{wheel.name}=={wheel.version}" for wheel in pinned]
+    with store.scratch() as scratch:
+        try:
+            lock = uv.compile_lock(lines, scratch=scratch, arguments=arguments, env=env)
+        except ResolveError as problem:
+            raise uv.explained(problem, target="the server in the image") from problem
+        return {offer.sha256: offer for offers in wheels.offers(lock, folder=scratch).values() for offer in offers}
 
 
 def pins(*, python_version: str, platform: str) -> tuple[Wheel, ...]:
@@ -102,4 +116,4 @@ def _folder() -> Path:
 
 def _belongs(entry: Entry) -> bool:
     parts = entry.path.split("/")
-    return "__pycache__" not in parts and not entry.path.endswith((".pyc", "~"))
+    return "__pycache__" not in parts and not any(part.startswith(".") for part in parts)
