@@ -19,6 +19,7 @@ MAX_NODES = 50_000
 MAX_DEPTH = 50
 
 _STANDARD_TAG = "tag:yaml.org,2002:"
+_KINDS = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +107,13 @@ class _Builder:
         mark = _mark(node.start_mark)
         if self._count > MAX_NODES or id(node) in parents or len(parents) > MAX_DEPTH:
             raise ConfigError(f"`{self._path}` has aliases that expand without end", details=str(mark))
-        if not node.tag.startswith(_STANDARD_TAG):
+        kind = node.tag.removeprefix(_STANDARD_TAG)
+        if kind not in _KINDS:
             raise ConfigError(f"`{self._path}` has a tag that is not supported", details=f"{mark}: {node.tag}")
         inside = (*parents, id(node))
         match node:
             case yaml.ScalarNode():
-                return Scalar(text=node.value, kind=node.tag.removeprefix(_STANDARD_TAG), mark=mark)
+                return Scalar(text=node.value, kind=kind, mark=mark)
             case yaml.SequenceNode():
                 return Sequence(items=tuple(self.node(item, parents=inside) for item in node.value), mark=mark)
             case yaml.MappingNode():

@@ -1,0 +1,362 @@
+"""`cog.yaml`: what is read, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.config import (
+    Command,
+    Config,
+    Mount,
+    Weight,
+    WeightSource,
+    config_hash,
+    debian_suite,
+    load,
+    unsupported,
+)
+from builder.errors import ConfigError
+
+PATH = Path("cog.yaml")
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(text, path=PATH)
+    return (caught.value.details or "").splitlines()
+
+
+def test_everything() -> None:
+    text = """
+build:
+  python_version: "3.11.2"
+  python_requirements: requirements.txt
+  system_packages: [ffmpeg, libgl1]
+  run:
+    - apt-get update
+    - command: pip config set x $(cat /run/secrets/t)
+      mounts: [{type: secret, id: t, target: /run/secrets/t}]
+  pre_install: [echo]
+  base_image: localhost:5000/base:1
+  gpu: true
+  cuda: 12.4
+  cudnn: 9
+  sdk_version: 0.17.0
+environment:
+  - A=1
+  - B=x=y z
+  - C=
+run: sub/run.py:Runner
+train: train.py:train
+model: r8.im/me/model
+concurrency: {max: 4}
+weights:
+  - name: base
+    target: /models/base/
+    source: {uri: "hf://a/b", include: ["*.bin"]}
+  - name: extra
+    target: /models/extra
+    source: [{uri: ./x}, {uri: "https://a.invalid/b", exclude: [c]}]
+"""
+    config = load(text, path=PATH)
+    assert config == Config(
+        python_version="3.11.2",
+        python_requirements="requirements.txt",
+        system_packages=("ffmpeg", "libgl1"),
+        commands=(
+            Command(command="apt-get update"),
+            Command(
+                command="pip config set x $(cat /run/secrets/t)",
+                mounts=(Mount(type="secret", id="t", target="/run/secrets/t"),),
+            ),
+        ),
+        pre_install=("echo",),
+        base_image="localhost:5000/base:1",
+        gpu=True,
+        cuda="12.4",
+        cudnn="9",
+        sdk_version="0.17.0",
+        environment=(("A", "1"), ("B", "x=y z"), ("C", "")),
+        run="sub/run.py:Runner",
+        train="train.py:train",
+        model="r8.im/me/model",
+        concurrency=4,
+        weights=(
+            Weight(name="base", target="/models/base", sources=(WeightSource(uri="hf://a/b", include=("*.bin",)),)),
+            Weight(
+                name="extra",
+                target="/models/extra",
+                sources=(WeightSource(uri="./x"), WeightSource(uri="https://a.invalid/b", exclude=("c",))),
+            ),
+        ),
+    )
+    assert config.python_minor == "3.11"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "null\n", "build:\n", "build: {}\n"])
+def test_empty(text: str) -> None:
+    config = load(text, path=PATH)
+    assert config == Config(python_version="3.13")
+    assert any("python_version" in warning for warning in config.warnings)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("3.10", "3.10"), ('"3.10"', "3.10"), ("3.13.1", "3.13.1"), ("'3.11'", "3.11"), ("!!str 3.12", "3.12")],
+)
+def test_python_version_is_taken_as_it_is_written(written: str, meant: str) -> None:
+    assert load(f"build:\n  python_version: {written}\n", path=PATH).python_version == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("3", "must include major and minor version (e.g., '3.11')"),
+        ("x.1", "invalid major version number"),
+        ("3.x", "invalid minor version number"),
+        ("3.9", "minimum supported Python version is 3.10"),
+        ("2.7", "minimum supported Python version is 3.10"),
+        ("3.11.2.1", "must be a version such as"),
+        ("3.11.x", "must be a version such as"),
+        ("[3.11]", "must be a string or number"),
+        ("true", "must include major and minor version"),
+        ("３.１１", "invalid major version number"),
+    ],
+)
+def test_python_versions_that_are_refused(written: str, message: str) -> None:
+    (line,) = problems(f"build:\n  python_version: {written}\n")
+    assert line.startswith(f"build.python_version: {message}")
+    assert "line 2, column 19" in line
+
+
+def test_every_problem_at_once_in_the_order_of_the_file() -> None:
+    found = problems(
+        """\
+build:
+  python_version: 3.9
+  gpu: maybe
+  python_packages: {a: 1}
+  cuda: 10.2
+environment: ["A=1", "A=2", "PATH=x", "x", "CUDA_HOME=/"]
+run: run.py
+train: 3
+concurrency: {max: 0}
+"""
+    )
+    assert [line.partition(":")[0] for line in found] == [
+        "build.python_version",
+        "build.gpu",
+        "build.python_packages",
+        "build.cuda",
+        "environment[1]",
+        "environment[2]",
+        "environment[3]",
+        "environment[4]",
+        "run",
+        "train",
+        "concurrency.max",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("run: a.py:A\npredict: b.py:B\n", "run: only one of run or predict can be set"),
+        ("run: run.py\n", "run: must be in the form 'run.py:Runner'"),
+        ("predict: x.py:y.py:Z\n", "predict: must be in the form 'predict.py:Predictor'"),
+        ("train: ':x'\n", "train: must be in the form 'train.py:Trainer'"),
+        ("build: [a]\n", "build: must be a mapping"),
+        ("build:\n  run: echo\n", "build.run: must be a list"),
+        ("build:\n  system_packages: ffmpeg\n", "build.system_packages: must be a list"),
+        ("build:\n  system_packages: [{a: 1}]\n", "build.system_packages[0]: must be a string or number"),
+        (
+            "build:\n  python_requirements: r.txt\n  python_packages: [a]\n",
+            "build: only one of python_packages or python_requirements can be set, not both",
+        ),
+        ("build:\n  cuda: '11'\n", "build.cuda: must include both major and minor versions (e.g., '11.8')"),
+        ("build:\n  cuda: 10.1\n", "build.cuda: minimum supported CUDA version is 11"),
+        ("build:\n  cuda: x.1\n", "build.cuda: invalid major version number"),
+        ("build:\n  sdk_version: 0.15.9\n", "build.sdk_version: cog version 0.15.9 is below the minimum required"),
+        ("build:\n  sdk_version: new\n", "build.sdk_version: must be a version"),
+        ('build:\n  run: ["a\\nb"]\n', "build.run[0]: One of the commands in 'run' contains a new line"),
+        ("build:\n  run: [{mounts: []}]\n", "build.run[0]: command is required"),
+        ("build:\n  run: [{command: a, mounts: [{type: bind, id: a, target: b}]}]\n", "build.run[0].mounts[0].type"),
+        ("build:\n  run: [{command: a, mounts: [{type: secret}]}]\n", "build.run[0].mounts[0]: id is required"),
+        ("environment: {A: 1}\n", "environment: must be a list"),
+        ("environment: [A]\n", 'environment[0]: environment variable "A" is not in the KEY=VALUE format'),
+        ("environment: ['1A=x']\n", 'environment[0]: environment variable "1A=x" is not in the KEY=VALUE format'),
+        ("environment: [~]\n", 'environment[0]: environment variable "" is not in the KEY=VALUE format'),
+        ("environment: [A=1, A=2]\n", 'environment[1]: environment variable "A" is already defined'),
+        ("image: a\nmodel: b\n", "model: 'model' and 'image' cannot both be set"),
+        ("model: a/b:tag\n", "model: must be a bare repository — tags and digests are not allowed"),
+        ("model: a/b@sha256:1\n", "model: must be a bare repository"),
+        ("model: A B\n", "model: invalid repository"),
+        ("concurrency: 3\n", "concurrency: must be a mapping"),
+        ("concurrency: {}\n", "concurrency.max: is required"),
+        ("concurrency: {max: 1.5}\n", "concurrency.max: must be a whole number"),
+        (
+            "build: {python_version: '3.10'}\nconcurrency: {max: 2}\n",
+            "concurrency.max: concurrency requires Python 3.11",
+        ),
+        ("build:\n  gpu: 'true'\n", "build.gpu: must be true or false"),
+        ("build:\n  gpu: true\n  gpu: false\n", "build.gpu: is given twice, first on line 2"),
+        ("- a\n", "cog.yaml: must be a mapping"),
+        ("text\n", "cog.yaml: must be a mapping"),
+        ('image: "a\\0b"\n', "image: must not contain a NUL character"),
+    ],
+)
+def test_problem(text: str, line: str) -> None:
+    found = problems(text)
+    assert [item for item in found if item.startswith(line)], found
+
+
+@pytest.mark.parametrize(
+    "name", ["PATH", "LD_LIBRARY_PATH", "R8_X", "REPLICATE_A", "NV_", "PGET_X", "KUBERNETES_X", "HF_ENDPOINT"]
+)
+def test_reserved_variables(name: str) -> None:
+    (line,) = problems(f"environment: ['{name}=1']\n")
+    assert f'environment variable "{name}" is not allowed: reserved for internal use' in line
+
+
+@pytest.mark.parametrize(
+    ("weights", "line"),
+    [
+        ("{target: /a, source: {uri: x}}", "weights[0].name: name is required"),
+        ("{name: A, target: /a, source: {uri: x}}", "weights[0].name: must contain only lowercase"),
+        ("{name: a, source: {uri: x}}", "weights[0].target: target is required"),
+        ("{name: a, target: b, source: {uri: x}}", "weights[0].target: target must be an absolute path"),
+        ("{name: a, target: //, source: {uri: x}}", 'weights[0].target: target must not be the container root "/"'),
+        ("{name: a, target: /a}", "weights[0].source: source is required"),
+        ("{name: a, target: /a, source: []}", "weights[0].source: source is required"),
+        ("{name: a, target: /a, source: {}}", "weights[0].source.uri: uri is required"),
+        (
+            "{name: a, target: /a, source: {uri: x, include: ['']}}",
+            "weights[0].source.include[0]: pattern must not be empty",
+        ),
+        ("{name: a, target: /a, source: {uri: x, exclude: ['!a']}}", "weights[0].source.exclude[0]: negation patterns"),
+        (
+            "{name: a, target: /a, source: {uri: x, exclude: ['a\\b']}}",
+            "weights[0].source.exclude[0]: patterns must use",
+        ),
+        (
+            "{name: a, target: /a, source: {uri: x}}, {name: a, target: /b, source: {uri: x}}",
+            "weights[1].name: duplicate weight name",
+        ),
+        (
+            "{name: a, target: /a, source: {uri: x}}, {name: b, target: /a/, source: {uri: x}}",
+            "weights[1].target: duplicate weight target",
+        ),
+        (
+            "{name: a, target: /a, source: {uri: x}}, {name: b, target: /a/b, source: {uri: x}}",
+            'weights[1].target: target overlaps with "/a"; weight targets must be disjoint',
+        ),
+    ],
+)
+def test_weights(weights: str, line: str) -> None:
+    found = problems(f"model: a/b\nweights: [{weights}]\n")
+    assert [item for item in found if item.startswith(line)], found
+
+
+def test_weights_need_a_model() -> None:
+    (line,) = problems("image: x\nweights: [{name: a, target: /a, source: {uri: x}}]\n")
+    assert line.startswith("weights: weights require 'model' in cog.yaml")
+
+
+def test_scalars_where_text_is_expected() -> None:
+    config = load("image: 123\nbuild: {python_version: 3.11, system_packages: [1, true, 2020-01-01]}\n", path=PATH)
+    assert config.image == "123"
+    assert config.system_packages == ("1", "true", "2020-01-01")
+
+
+def test_null_lists_and_carriage_returns() -> None:
+    lines = ["build:", "  python_version: 3.11", "  run:", "  python_packages: ~", "environment:", "weights: null"]
+    text = "".join(f"{line}\r\n" for line in [*lines, "run: run.py:Runner"])
+    assert load(text, path=PATH) == Config(python_version="3.11", run="run.py:Runner")
+
+
+def test_predict_is_run() -> None:
+    config = load("predict: predict.py:Predictor\n", path=PATH)
+    assert config.run == "predict.py:Predictor"
+    assert 'deprecated field "predict": use "run" instead' in config.warnings
+
+
+def test_unknown_keys_are_warned_of() -> None:
+    config = load("build:\n  python_version: 3.11\n  python_package: [a]\n  fast: false\nexamples: []\n", path=PATH)
+    assert sorted(config.warnings) == [
+        "unknown key `build.fast` is ignored (line 4, column 3)",
+        "unknown key `build.python_package` is ignored (line 3, column 3); did you mean `python_packages`?",
+        "unknown key `examples` is ignored (line 5, column 1)",
+    ]
+
+
+def test_anchors_and_merges() -> None:
+    text = "x: &b {python_version: 3.11, gpu: true}\nbuild:\n  <<: *b\n  gpu: false\n"
+    config = load(text, path=PATH)
+    assert (config.python_version, config.gpu) == ("3.11", False)
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{new}: &{new} [{','.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "is not valid YAML"),
+        ("a: b: c\n", "is not valid YAML"),
+        ("a\tb: 1\n\t- x", "is not valid YAML"),
+        ("a: 1\n---\nb: 2\n", "is not valid YAML"),
+        ("a: *nowhere\n", "is not valid YAML"),
+        ("a: \x01\n", "is not valid YAML"),
+        (BOMB, "aliases that expand without end"),
+        ("a: &a [*a]\n", "aliases that expand without end"),
+        ("[" * 100_000, "nested too deeply"),
+        ("a: !!python/object/apply:os.system [x]\n", "tag that is not supported"),
+        ("a: !custom x\n", "tag that is not supported"),
+        ("? [a]\n: b\n", "key that is not text"),
+        ("#" * 1_000_001, "too large"),
+    ],
+)
+def test_hostile_or_broken_yaml(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(text, path=PATH)
+    assert message in caught.value.brief
+
+
+def test_yaml_errors_point_at_the_place() -> None:
+    (where, line, mark) = problems("build:\n  gpu: true: x\n")
+    assert where.startswith("line 2, column 12: ")
+    assert line.index(":", line.index("true")) == len(mark) - 1
+
+
+def test_hash_depends_on_what_a_resolution_depends_on() -> None:
+    def hashed(text: str, requirements: str = "numpy\n") -> str:
+        return config_hash(load(text, path=PATH), requirements)
+
+    base = "build: {python_version: 3.11}\n"
+    assert hashed(base) == hashed("build: {python_version: '3.11'}\nimage: x\nenvironment: [A=1]\nrun: a.py:A\n")
+    others = [
+        hashed(base, "numpy\n\n"),
+        hashed("build: {python_version: 3.13}\n"),
+        hashed("build: {python_version: 3.11, python_packages: [a]}\n"),
+        hashed("build: {python_version: 3.11, python_packages: [a, b]}\n"),
+        hashed("build: {python_version: 3.11, python_packages: ['a\", \"b']}\n"),
+        hashed("build: {python_version: 3.11, system_packages: [a]}\n"),
+        hashed("build: {python_version: 3.11, base_image: a}\n"),
+        hashed("build: {python_version: 3.11, gpu: true}\n"),
+        hashed("build: {python_version: 3.11, run: [a]}\n"),
+    ]
+    assert len({hashed(base), *others}) == len(others) + 1
+
+
+def test_unsupported() -> None:
+    config = load("build: {python_version: 3.11, gpu: true, system_packages: [a], run: [b]}\n", path=PATH)
+    assert [line.split()[0] for line in unsupported(config)] == ["build.gpu", "build.system_packages", "build.run"]
+    assert unsupported(load("build: {python_version: 3.11}\nrun: a.py:A\nconcurrency: {max: 1}\n", path=PATH)) == []
+
+
+def test_debian_suites() -> None:
+    assert [debian_suite(v) for v in ("3.11", "3.11.2", "3.13", "3.12")] == ["bookworm", "bookworm", "trixie", None]
