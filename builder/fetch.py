@@ -218,7 +218,7 @@ def _local_path(url: str) -> Path | None:
     parts = urlsplit(url)
     if parts.scheme == "file":
         return Path(unquote(parts.path))
-    return None if parts.scheme in ("http", "https") else Path(url)
+    return None if "://" in url else Path(url)
 
 
 def _fetch(
