@@ -111,7 +111,7 @@ def serving(
     wait: bool = True,
     **environment: str,
 ) -> Iterator[Server]:
-    """Serve the model `source` (a `run.py`).  `packages` are modules of the model's environment, `files` of its project."""
+    """Serve the model `source` (a `run.py`); `packages` are modules of its environment, `files` of its project."""
     python = make_venv(folder / "venv")
     site = next((folder / "venv/lib").iterdir()) / "site-packages"
     project = folder / "src"

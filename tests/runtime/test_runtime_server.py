@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import requests
-
 from runtime_image import PATIENCE, Server, document, serving
 
 HELLO = """
@@ -393,3 +392,59 @@ def test_a_large_file_in_and_out(tmp_path: Path) -> None:
         assert left == [], "neither the input nor the output is kept"
         peak = int(Path(f"/proc/{server.process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
         assert peak < 60 + 5 * 28, f"{peak} MiB: the body, its text and the value, not the answer"
+
+
+CANCELED = """
+    import asyncio, cog, time
+    class Runner:
+        def run(self, how: str = "sleep") -> cog.ConcatenateIterator[str]:
+            try:
+                yield "begun"
+                print("waiting")
+                time.sleep(1000)
+            except cog.CancelationException:
+                print("cleaning up")
+                raise
+    class Async:
+        @cog.concurrent(max=2)
+        async def run(self, how: str = "sleep") -> cog.AsyncConcatenateIterator[str]:
+            try:
+                yield "begun"
+                print("waiting")
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                print("cleaning up")
+                raise
+"""
+
+
+@pytest.mark.parametrize("name", ["Runner", "Async"])
+def test_cancel(tmp_path: Path, name: str) -> None:
+    with serving(tmp_path, CANCELED, COG_PREDICT_TYPE_STUB=f"run.py:{name}") as server, requests.Session() as session:
+        assert server.post("/predictions/x/cancel").status_code == 404
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            url = f"{server.url}/predictions/x"
+            first = pool.submit(session.put, url, json={"input": {}}, timeout=PATIENCE)
+            deadline = time.monotonic() + PATIENCE
+            while "waiting" not in server.output() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            again = requests.put(url, json={"input": {}}, timeout=PATIENCE)
+            assert again.status_code == 202, "the same id does not run twice"
+            assert (again.json()["status"], again.json()["output"]) == ("processing", ["begun"])
+            canceled = server.post("/predictions/x/cancel")
+            assert (canceled.status_code, canceled.json()) == (200, {})
+            answer = first.result().json()
+        assert answer["status"] == "canceled"
+        assert answer["logs"] == "waiting\ncleaning up\n"
+        assert answer["output"] == ["begun"]
+        assert "error" not in answer
+        assert server.post("/predictions/x/cancel").status_code == 404
+        assert server.health()["status"] == "READY"
+
+
+def test_a_client_that_hangs_up_cancels(tmp_path: Path) -> None:
+    with serving(tmp_path, CANCELED) as server:
+        with pytest.raises(requests.Timeout):
+            requests.post(f"{server.url}/predictions", json={"input": {}}, timeout=0.5)
+        server.wait("READY")
+        assert "cleaning up" in server.output()

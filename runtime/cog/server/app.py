@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from typing import Any, AsyncIterator, Callable, Dict, Optional
+from typing import Any, AsyncIterator, Callable, Dict, Iterator, Optional
 
 from fastapi import FastAPI
-from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 import cog
 from cog.server.files import encode_json, json_parts, measure, stream, take_files
@@ -30,6 +30,7 @@ DISCOVERY = {
     "cog_version": cog.__version__,
     "healthcheck_url": "/health-check",
     "openapi_url": "/openapi.json",
+    "predictions_cancel_url": "/predictions/{prediction_id}/cancel",
     "predictions_idempotent_url": "/predictions/{prediction_id}",
     "predictions_url": "/predictions",
     "shutdown_url": "/shutdown",
@@ -44,6 +45,21 @@ class JSON(Response):
     def render(self, content: Any) -> bytes:
         """The bytes of the body."""
         return encode_json(content)
+
+
+class FilesResponse(StreamingResponse):
+    """A body that is read from files while it is sent; `release` is called when it was, or could not be."""
+
+    def __init__(self, content: Iterator[bytes], *, release: Callable[[], None], **options: Any) -> None:
+        super().__init__(content, **options)
+        self._release = release
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._release()
 
 
 def make_app(
@@ -96,7 +112,7 @@ def make_app(
 
     @app.post("/predictions")
     async def predict(request: Request) -> Response:
-        return await answer(await read_request(request))
+        return await answer(request, await read_request(request))
 
     @app.put("/predictions/{prediction_id}")
     async def predict_named(prediction_id: str, request: Request) -> Response:
@@ -104,9 +120,20 @@ def make_app(
         if asked.id is not None and asked.id != prediction_id:
             text = "prediction ID must match the ID supplied in the URL"
             return _unprocessable([{"loc": ["body", "id"], "msg": text, "type": "value_error"}])
-        return await answer(asked, identity=prediction_id)
+        known = service.running(prediction_id)
+        if known is not None:
+            return _answer(service, known, status=202)
+        return await answer(request, asked, identity=prediction_id)
 
-    async def answer(asked: PredictionRequest, *, identity: Optional[str] = None) -> Response:
+    @app.post("/predictions/{prediction_id}/cancel")
+    async def cancel(prediction_id: str) -> Response:
+        prediction = service.running(prediction_id)
+        if prediction is None:
+            return JSON({}, status_code=404)
+        service.cancel(prediction)
+        return JSON({})
+
+    async def answer(request: Request, asked: PredictionRequest, *, identity: Optional[str] = None) -> Response:
         given: Dict[str, Any] = schema.known(asked.input) if isinstance(asked.input, dict) else asked.input
         problems = schema.problems(given)
         if problems or not isinstance(given, dict):
@@ -125,11 +152,11 @@ def make_app(
                 files=files,
                 context=asked.context,
             )
-            await prediction.finished.wait()
         except BaseException:
             service.discard(folder)
             raise
-        return _answer(prediction, discard=service.discard)
+        await _finished(prediction, request, give_up=service.cancel)
+        return _answer(service, prediction)
 
     return app
 
@@ -144,15 +171,38 @@ async def _files(given: Dict[str, Any], schema: InputSchema, folder: str) -> Any
     return await loop.run_in_executor(None, lambda: take_files(given, schema=schema, folder=folder))
 
 
-def _answer(prediction: Prediction, *, discard: Callable[[str], None]) -> Response:
+async def _finished(prediction: Prediction, request: Request, *, give_up: Callable[[Prediction], None]) -> None:
+    """Wait for the end of a prediction; a client that hangs up meanwhile cancels it."""
+    finished = asyncio.ensure_future(prediction.finished.wait())
+    # The body is read: the next thing to receive is the disconnect.
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait([finished, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not finished.done():
+            give_up(prediction)
+            await finished
+    finally:
+        gone.cancel()
+
+
+def _answer(service: Service, prediction: Prediction, *, status: int = 200) -> Response:
     parts = json_parts(prediction.snapshot())
+    service.hold(prediction)
     if len(parts) == 1:
-        discard(prediction.folder)
-        return Response(parts[0], media_type="application/json")
-    length, _ = measure(parts)
-    headers = {"content-length": str(length)}
-    done = BackgroundTask(discard, prediction.folder)
-    return StreamingResponse(stream(parts), headers=headers, media_type="application/json", background=done)
+        service.release(prediction)
+        return Response(parts[0], status_code=status, media_type="application/json")
+    try:
+        length = measure(parts)
+    except OSError:
+        service.release(prediction)
+        raise
+    return FilesResponse(
+        stream(parts),
+        status_code=status,
+        headers={"content-length": str(length)},
+        media_type="application/json",
+        release=lambda: service.release(prediction),
+    )
 
 
 def _unprocessable(detail: Any) -> Response:

@@ -10,7 +10,7 @@ import binascii
 import json
 import os
 import secrets
-from typing import Any, Dict, Iterator, List, Tuple, Union
+from typing import Any, Dict, Iterator, List, Union
 
 from cog.files import decode_data_url, get_filename
 from cog.server.prediction import FileOutput
@@ -92,11 +92,11 @@ def encode_json(value: Any, *, default: Any = None) -> bytes:
         return json.dumps(value, separators=(",", ":"), default=default).encode()
 
 
-def measure(parts: List[Part]) -> Tuple[int, List[int]]:
-    """The length in bytes of the text that `parts` make, and the size of each file."""
+def measure(parts: List[Part]) -> int:
+    """The length in bytes of the text that `parts` make."""
     sizes = [os.path.getsize(part.path) for part in parts if isinstance(part, FileOutput)]
     text = sum(len(part) if isinstance(part, bytes) else len(_head(part)) for part in parts)
-    return text + sum((size + 2) // 3 * 4 for size in sizes), sizes
+    return text + sum((size + 2) // 3 * 4 for size in sizes)
 
 
 def stream(parts: List[Part]) -> Iterator[bytes]:

@@ -40,6 +40,9 @@ class Prediction:
         self.output: Any = None
         self.metrics: Dict[str, Any] = {}
         self.finished = asyncio.Event()
+        self.cancel_asked = False
+        self.answers = 0
+        """How many answers that show its files are being sent."""
         self._logs: List[str] = []
 
     def begin(self) -> None:
@@ -86,9 +89,12 @@ class Prediction:
             self.metrics["predict_time"] = message.seconds
         self._close(message.status, message.error)
 
-    def fail(self, error: str) -> None:
-        """It ended without the worker's saying so."""
-        self._close("failed", error)
+    def abort(self, error: str) -> None:
+        """It ended without the worker's saying so; that is what a client wanted who canceled it."""
+        if self.cancel_asked:
+            self._close("canceled", None)
+        else:
+            self._close("failed", error)
 
     def snapshot(self) -> Dict[str, Any]:
         """What a client sees of it now."""

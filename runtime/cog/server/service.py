@@ -16,13 +16,16 @@ from cog.server.console import Console
 from cog.server.prediction import Prediction, now
 from cog.server.process import how_it_ended
 from cog.server.settings import Settings
-from cog.worker.protocol import PROTOCOL, Done, Hello, Log, Metric, Output, Predict, Setup, SetupDone, Stop
+from cog.worker.protocol import PROTOCOL, Cancel, Done, Hello, Log, Metric, Output, Predict, Setup, SetupDone, Stop
 
 BACK_OFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds before a worker is started again, by how many died without finishing a prediction in between."""
 
 SETUP_TRIES = 5
 """After a crash: how many times in a row setup may fail before the service gives up."""
+
+CANCEL_GRACE = 10.0
+"""Seconds that a canceled prediction has to end before its worker is replaced."""
 
 READY_FILE = "/var/run/cog/ready"
 
@@ -144,6 +147,35 @@ class Service:
         if len(self._running) >= self._concurrency:
             raise BusyError
 
+    def running(self, identity: str) -> Optional[Prediction]:
+        """The prediction in flight that a client knows by this id."""
+        return next((prediction for prediction in self._running.values() if prediction.id == identity), None)
+
+    def cancel(self, prediction: Prediction) -> None:
+        """Interrupt a prediction; may be repeated.  One that does not heed it costs the worker its life."""
+        if prediction.finished.is_set() or prediction.cancel_asked:
+            return
+        prediction.cancel_asked = True
+        if self._worker is not None:
+            self._worker.send(Cancel(prediction.number))
+        asyncio.get_running_loop().call_later(CANCEL_GRACE, self._insist, prediction)
+
+    def _insist(self, prediction: Prediction) -> None:
+        # Others that run at the same time are worth more than this slot.
+        if self._worker is not None and list(self._running.values()) == [prediction]:
+            self._console.say(f"a canceled prediction did not end in {CANCEL_GRACE:g} s: ending its worker")
+            self._worker.kill()
+
+    def hold(self, prediction: Prediction) -> None:
+        """Keep a prediction's files until `release`."""
+        prediction.answers += 1
+
+    def release(self, prediction: Prediction) -> None:
+        """An answer was sent; with the last one of a finished prediction its files go."""
+        prediction.answers -= 1
+        if not prediction.answers and prediction.finished.is_set():
+            self.discard(prediction.folder)
+
     def new_folder(self) -> str:
         """The name of a folder for a prediction's files; whoever puts the first one there makes it."""
         self._counter += 1
@@ -246,7 +278,7 @@ class Service:
         if self.setup.status == "starting" and not self._stopping:
             self._setup_failed(f"Setup failed: {reason}")
         for prediction in self._running.values():
-            prediction.fail("The server is shutting down" if self._stopping else reason)
+            prediction.abort("The server is shutting down" if self._stopping else reason)
         self._running.clear()
         if self._stopping or self._given_up:
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import functools
 import inspect
 import os
 import platform
@@ -73,6 +74,8 @@ class Worker:
         self._inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
         self._deliver: Callable[[Any], Any] = self._inbox.put
         self._tasks: Dict[str, "asyncio.Task[None]"] = {}
+        self._interrupts = True
+        """Whether a cancel goes to the main thread as a signal; else it is a message like the others."""
 
     def serve(self) -> None:
         """Live until the server says stop or is gone."""
@@ -101,17 +104,10 @@ class Worker:
                 message = None
             if message is None:
                 os._exit(0)
-            if isinstance(message, Cancel):
-                self._cancel(message.id)
+            if isinstance(message, Cancel) and self._interrupts:
+                self._interrupter.cancel(message.id)
             else:
                 self._deliver(message)
-
-    def _cancel(self, prediction: str) -> None:
-        task = self._tasks.get(prediction)
-        if task is None:
-            self._interrupter.cancel(prediction)
-        else:
-            task.get_loop().call_soon_threadsafe(task.cancel)
 
     def _send(self, message: Any) -> None:
         with self._interrupter.shield():
@@ -166,6 +162,7 @@ class Worker:
     async def _serve_async(self, model: Model) -> None:
         loop = asyncio.get_running_loop()
         arrived: "asyncio.Queue[Any]" = asyncio.Queue()
+        self._interrupts = False
         self._deliver = lambda message: loop.call_soon_threadsafe(arrived.put_nowait, message)
         while not self._inbox.empty():
             arrived.put_nowait(self._inbox.get())
@@ -181,7 +178,19 @@ class Worker:
             message = await arrived.get()
             if isinstance(message, Stop):
                 return
-            self._tasks[message.id] = loop.create_task(self._predict_async(model, message))
+            if isinstance(message, Cancel):
+                if message.id in self._tasks:
+                    self._tasks[message.id].cancel()
+                continue
+            task = loop.create_task(self._predict_async(model, message))
+            self._tasks[message.id] = task
+            task.add_done_callback(functools.partial(self._forget, message.id))
+
+    def _forget(self, prediction: str, task: "asyncio.Task[None]") -> None:
+        del self._tasks[prediction]
+        self._capture.sole = next(iter(self._tasks)) if len(self._tasks) == 1 else None
+        if task.cancelled():  # before it had begun
+            self._send(Done(prediction, "canceled", iterated=True))
 
     async def _predict_async(self, model: Model, message: Predict) -> None:
         run = Run(message, send=self._send)
@@ -198,8 +207,6 @@ class Worker:
             except BaseException as problem:  # noqa: BLE001
                 run.failed(problem)
             self._finish(run)
-        del self._tasks[message.id]
-        self._capture.sole = next(iter(self._tasks)) if len(self._tasks) == 1 else None
 
 
 class Run:
