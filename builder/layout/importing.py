@@ -99,17 +99,13 @@ class _Layout:
 
     def choose(self, *, select: str | None, platform: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The one entry meant, and its names."""
-        entries = self._entries
-        if select is not None:
-            entries = [entry for entry in entries if select in _all_names(entry)]
+        entries = self._entries if select is None else _selected(self._entries, select=select)
         digests = {str(entry["digest"]) for entry in entries}
         if len(digests) != 1:
-            known = sorted({name for entry in self._entries for name in _all_names(entry)})
-            problem = "holds no image" if not digests else f"holds {len(digests)} images"
-            if select is not None:
-                problem = f"holds no image named `{select}`"
+            known = sorted({name for entry in self._entries if (name := name_of(entry) or _best_name(entry))})
+            count = f"{len(digests)} images" if digests else "no image"
             raise StoreError(
-                f"`{self._path}` {problem}",
+                f"`{self._path}` holds {count}" + (f" named `{select}`" if select is not None else ""),
                 details="its images: " + ", ".join(f"`{name}`" for name in known) if known else None,
             )
         names = dict.fromkeys(name for entry in entries if (name := _best_name(entry)))
@@ -277,13 +273,18 @@ def _verify_layer(store: Store, *, layer: PackedLayer, path: Path) -> None:
     store.record_layer(f"blob {layer.digest}", layer)
 
 
-def _all_names(entry: dict[str, Any]) -> set[str]:
-    annotations = entry.get("annotations") or {}
-    names = {name_of(entry), str(annotations.get(CONTAINERD_NAME, "")), _best_name(entry)} - {""}
-    for name in list(names):
-        with contextlib.suppress(ConfigError):
-            names.add(parse(name).tag)
-    return names - {""}
+def _selected(entries: list[dict[str, Any]], *, select: str) -> list[dict[str, Any]]:
+    """The entries named exactly so; else those of that name and tag; else those with that tag."""
+    exact = [entry for entry in entries if name_of(entry) == select]
+    if exact:
+        return exact
+    tagged = {id(entry): name for entry in entries if (name := _best_name(entry))}
+    with contextlib.suppress(ConfigError):
+        wanted = parse(select).tagged
+        found = [entry for entry in entries if tagged.get(id(entry)) == wanted]
+        if found:
+            return found
+    return [entry for entry in entries if tagged.get(id(entry), "").rpartition(":")[2] == select]
 
 
 def _best_name(entry: dict[str, Any]) -> str:
