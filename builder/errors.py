@@ -13,7 +13,8 @@ class CogsmithError(Exception):
     command, the last lines, every problem found).  `hint` says what to do next.
     """
 
-    exit_code = 1
+    exit_code = 70
+    """Of the program; each class has its own.  1 is for a prediction that failed, as upstream, and 2 is click's."""
 
     def __init__(self, brief: str, *, details: str | None = None, hint: str | None = None) -> None:
         super().__init__(brief)
@@ -99,4 +100,4 @@ class InputError(CogsmithError):
 class PredictionError(CogsmithError):
     """The model did not start, or its prediction failed."""
 
-    exit_code = 14
+    exit_code = 1
