@@ -508,6 +508,7 @@ while count:
         store.add_file(Path(sys.executable))
         add_image(store, f"image{{n % 5}}", [layer])
         store.remember("k", str(n), "v")
+    print("one more", flush=True)
 store.close()
 """
 
@@ -527,8 +528,9 @@ def test_killed_thirty_times(tmp_path: Path) -> None:
         child = start(root, seed=round_, count=-1)
         assert child.stdout is not None
         if round_ % 5:  # some die while they open the store
-            child.stdout.readline()
-            time.sleep(rng.uniform(0, 0.08))
+            for _ in range(rng.randrange(1, 4)):
+                child.stdout.readline()
+            time.sleep(rng.uniform(0, 0.03))
         else:
             time.sleep(rng.uniform(0, 0.4))
         child.send_signal(signal.SIGKILL)
@@ -542,7 +544,7 @@ def test_killed_thirty_times(tmp_path: Path) -> None:
             store.put(b"still writable %d" % round_)
     verify(root)
     with Store.open(root) as store:
-        assert len(store.images()) == 5
+        assert len(store.images()) >= 2
         store.prune(everything=True)
         assert verify(root) == 0
 
@@ -552,7 +554,7 @@ def test_four_processes_at_once(tmp_path: Path) -> None:
     children = [start(root, seed=seed, count=25) for seed in range(4)]
     for child in children:
         out, _ = child.communicate(timeout=120)
-        assert (child.returncode, out) == (0, "ready\n")
+        assert (child.returncode, out) == (0, "ready\n" + "one more\n" * 25)
     with Store.open(root) as store:
         assert {image.name for image in store.images()} == {f"image{n}:latest" for n in range(5)}
         assert list((root / "tmp").iterdir()) == []
