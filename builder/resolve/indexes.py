@@ -71,8 +71,14 @@ def uv_environment(env: Mapping[str, str], *, report: Report) -> dict[str, str]:
     return made
 
 
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL: what credentials are valid for."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or ''}"
+
+
 def credentials(env: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """User and password by host, of the index URLs in `env` (as `uv_environment` made it) that carry them."""
+    """User and password by `origin`, of the index URLs in `env` (as `uv_environment` made it) that carry them."""
     urls = [
         *env.get("UV_DEFAULT_INDEX", env.get("UV_INDEX_URL", "")).split(),
         *env.get("UV_INDEX", "").split(),
@@ -82,9 +88,10 @@ def credentials(env: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for url in urls:
         # an index may have a name: `corp=https://...`
-        parts = urlsplit(url[url.find("=") + 1 :] if "=" in url.partition("://")[0] else url)
+        plain = url[url.find("=") + 1 :] if "=" in url.partition("://")[0] else url
+        parts = urlsplit(plain)
         if parts.hostname and parts.username:
-            found.setdefault(parts.hostname, (unquote(parts.username), unquote(parts.password or "")))
+            found.setdefault(origin(plain), (unquote(parts.username), unquote(parts.password or "")))
     return found
 
 
@@ -109,7 +116,7 @@ def _uv_settings(env: Mapping[str, str]) -> set[str]:
 
 
 def _uv_files(env: Mapping[str, str]) -> list[Path]:
-    if env.get("UV_NO_CONFIG"):
+    if _is_true(env.get("UV_NO_CONFIG", "")):
         return []
     if env.get("UV_CONFIG_FILE"):
         return [Path(env["UV_CONFIG_FILE"])]

@@ -76,12 +76,10 @@ def session_factory(environment: Mapping[str, str]) -> Callable[[], requests.Ses
 def _auth(
     known: Mapping[str, tuple[str, str]],
 ) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    from urllib.parse import urlsplit
-
     from requests.auth import HTTPBasicAuth
 
     def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        user = known.get(urlsplit(request.url or "").hostname or "")
+        user = known.get(indexes.origin(request.url or ""))
         return HTTPBasicAuth(*user)(request) if user else request
 
     return authorize

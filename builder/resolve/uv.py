@@ -19,6 +19,7 @@ _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 _GLIBC_MINORS = (17, 28, *range(31, 41))
 """Those of `manylinux_2_*` that uv takes as a platform."""
 
+_WORKSPACE = '[project]\nname = "scratch"\nversion = "0"\n[tool.uv.workspace]\n'
 _LOCK_HINT = "a complete lock needs no index: `cogsmith lock` where there is a network, and keep pylock.cog.toml"
 
 
@@ -63,8 +64,8 @@ def compile_lock(
         *("--only-binary", ":all:", "--no-header", "--no-annotate", "--quiet", "--python", sys.executable),
         *arguments,
     ]
-    # uv takes settings from the nearest folder above that has some; the user's own stay in force
-    (scratch / "uv.toml").touch()
+    # uv takes settings from the nearest workspace above its folder: this one has none.  The user's own stay in force.
+    (scratch / "pyproject.toml").write_text(_WORKSPACE, encoding="utf-8")
     process.run(command, purpose="resolve the Python packages", cwd=scratch, env=env, error=ResolveError)
     return tomllib.loads(lock.read_text(encoding="utf-8"))
 
@@ -85,21 +86,21 @@ def _preferences(keep: Mapping[str, str]) -> str:
 
 def explained(problem: ResolveError, *, target: str) -> ResolveError:
     """A failure of `compile_lock` in our words; `target` says for what it was resolved."""
-    output = _message(problem.details or "")
+    said = _without_frame(problem.details or "")
+    output = re.split(r"\n+hint: ", said)[0].strip()  # its hints are about its own options
     for pattern, brief, hint in _EXPLANATIONS:
-        match = re.search(pattern, output, re.DOTALL)
+        match = re.search(pattern, said, re.DOTALL)
         if match:
             name = match.groupdict().get("name") or ""
             return ResolveError(brief.format(target=target, name=name.rstrip(",.")), details=output, hint=hint)
     return ResolveError(f"could not resolve the Python packages for {target}", details=problem.details)
 
 
-def _message(details: str) -> str:
-    """What uv said: without our command line, the frame that uv draws, and its hints about its own options."""
+def _without_frame(details: str) -> str:
+    """What uv said, without our command line and the frame that uv draws."""
     lines = [line for line in details.splitlines() if not line.startswith(("command: ", "ended with "))]
     text = "\n".join(re.sub(r"^[\s×│├╰─▶]+", "", line) for line in lines)
-    text = re.sub(r"^(error|cause|warning): ", "", text, flags=re.MULTILINE)
-    return re.split(r"\n+hint: ", text)[0].strip()
+    return re.sub(r"^(error|cause|warning): ", "", text, flags=re.MULTILINE)
 
 
 _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
@@ -109,7 +110,7 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         _LOCK_HINT,
     ),
     (
-        r"401 Unauthorized|403 Forbidden|[Mm]issing credentials",
+        r"401 Unauthorized|403 Forbidden|[Mm]issing credentials|valid authentication",
         "the package index refused access",
         "give the credentials in the index's URL, in `~/.netrc` or through a keyring (`UV_KEYRING_PROVIDER`)",
     ),
@@ -144,7 +145,7 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         "ask for a version that exists",
     ),
     (
-        r"Couldn.t parse|Unexpected|[Ii]nvalid|Unsupported",
+        r"`requirements\.in`|Couldn.t parse requirement",
         "the requirements are malformed",
         "each line is a requirement such as `numpy==2.0.0` (PEP 508) or an option of pip",
     ),
