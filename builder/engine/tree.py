@@ -16,12 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Literal, TypeAlias
 
+from builder import sandbox
 from builder.errors import LayerError
 
 Kind: TypeAlias = Literal["dir", "file", "link", "whiteout"]
 WHITEOUT, OPAQUE = b".wh.", b".wh..wh..opq"
 OPAQUE_XATTRS = ("user.overlay.opaque", "trusted.overlay.opaque")
 """The second is for root on kernels that do not know the mount option `userxattr`."""
+WHITEOUT_XATTR = "user.overlay.whiteout"
 XATTR = "SCHILY.xattr."
 COPY = 1 << 20
 
@@ -56,6 +58,8 @@ class _Tree:
         self._owners = owners
         self._known: dict[bytes, Kind] = {b"": "dir"}
         self._dirs: dict[bytes, tarfile.TarInfo | None] = {b"": None}
+        self._opaque: set[bytes] = set()
+        self._whiteouts: dict[bytes, list[bytes]] = {}
 
     def add(self, member: tarfile.TarInfo, *, content: tarfile.TarFile) -> None:
         path = _path(member.name)
@@ -128,6 +132,7 @@ class _Tree:
             shutil.rmtree(os.fsencode(self._target) + b"/" + path)
             for name in [name for name in self._known if name.startswith(path + b"/")]:
                 del self._known[name]
+            self._opaque = {name for name in self._opaque if not (name + b"/").startswith(path + b"/")}
             self._dirs = {name: v for name, v in self._dirs.items() if not (name + b"/").startswith(path + b"/")}
         elif kind is not None:
             os.unlink(path, dir_fd=self._root)
@@ -170,17 +175,41 @@ class _Tree:
             kind = self._known.get(path)
             if kind == "dir":
                 self._make_opaque(path)
-            elif kind is None:
-                os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(0, 0), dir_fd=self._root)
+            elif kind is None and parent not in self._opaque:
+                try:
+                    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(0, 0), dir_fd=self._root)
+                except PermissionError:
+                    self._whiteout_by_attribute(parent, path)
                 self._known[path] = "whiteout"
+                self._whiteouts.setdefault(parent, []).append(path)
 
-    def _make_opaque(self, path: bytes) -> None:
+    def _whiteout_by_attribute(self, parent: bytes, path: bytes) -> None:
+        # An overlay, as in a container, takes no whiteouts of the classic form; Linux 6.8 has another
+        # (kernel documentation, overlayfs, "Nesting overlayfs mounts").
+        if sandbox.kernel_release() < (6, 8):
+            text = "the cache is on an overlay, where this kernel makes no whiteouts: set XDG_CACHE_HOME to a volume"
+            raise OSError(errno.EPERM, text, os.fspath(self._target))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=self._root)
+        try:
+            os.setxattr(descriptor, WHITEOUT_XATTR, b"y")
+        finally:
+            os.close(descriptor)
+        self._make_opaque(parent, value=b"x")  # "look for these": does not hide what is below, and never undoes "y"
+
+    def _make_opaque(self, path: bytes, *, value: bytes = b"y") -> None:
+        if value == b"x" and path in self._opaque:
+            return
+        if value == b"y":
+            self._opaque.add(path)
+            for hidden in self._whiteouts.pop(path, ()):  # no longer needed, and those by attribute would be files now
+                if self._known.get(hidden) == "whiteout":
+                    self._replace(hidden)
         descriptor = self._open_directory(path)
         try:
-            os.setxattr(descriptor, OPAQUE_XATTRS[0], b"y")
+            os.setxattr(descriptor, OPAQUE_XATTRS[0], value)
             if self._owners:
                 with contextlib.suppress(PermissionError):
-                    os.setxattr(descriptor, OPAQUE_XATTRS[1], b"y")
+                    os.setxattr(descriptor, OPAQUE_XATTRS[1], value)
         except OSError as problem:
             if problem.errno != errno.ENOTSUP:
                 raise

@@ -79,7 +79,7 @@ def _fill(target: Path, *, layer: PackedLayer, store: Store, report: Report) -> 
             extract(
                 stream,
                 target=target,
-                owners=sandbox.privileged(),
+                owners=sandbox.all_ids(),
                 progress=lambda: report.advance(label, min(file.tell(), layer.size - 1), layer.size),
             )
             stream.drain()

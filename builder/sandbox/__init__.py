@@ -3,8 +3,9 @@
 Imports `errors` only.  Nothing survives the process that started it, not even when that one is killed.
 """
 
+from builder.sandbox.explain import kernel_release
 from builder.sandbox.model import Directory, Ids, Mount, Network, Overlay, Spec
-from builder.sandbox.start import Child, check, privileged, remove_tree, run, start, terminal_given
+from builder.sandbox.start import Child, all_ids, check, privileged, remove_tree, run, start, terminal_given
 
 __all__ = [
     "Child",
@@ -14,7 +15,9 @@ __all__ = [
     "Network",
     "Overlay",
     "Spec",
+    "all_ids",
     "check",
+    "kernel_release",
     "privileged",
     "remove_tree",
     "run",

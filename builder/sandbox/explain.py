@@ -123,7 +123,7 @@ def no_overlay(code: int) -> tuple[str, str]:
     if code == errno.ENODEV or (not known and code == errno.EPERM):
         return "the kernel has no overlay file system, or it is not loaded", f"`sudo modprobe overlay`, or {ELSEWHERE}"
     if code in (errno.EPERM, errno.EACCES):
-        if release_number(release) < (5, 11):
+        if kernel_release() < (5, 11):
             return f"Linux {release} lets only root mount an overlay (from 5.11 on, everybody)", ELSEWHERE
         return "mounting is forbidden here (seccomp, AppArmor or SELinux)", CONTAINER if in_container() else ELSEWHERE
     if code == errno.ENOSPC:
@@ -131,6 +131,11 @@ def no_overlay(code: int) -> tuple[str, str]:
     if code == errno.EINVAL:
         return "the cache directory's file system cannot hold overlay directories", "set XDG_CACHE_HOME to a local disk"
     return os.strerror(code).lower(), ELSEWHERE
+
+
+def kernel_release() -> tuple[int, int]:
+    """Major and minor number of the running Linux."""
+    return release_number(os.uname().release)
 
 
 def release_number(release: str) -> tuple[int, int]:

@@ -161,6 +161,12 @@ def privileged() -> bool:
     return os.geteuid() == 0 and capable(CAP_SYS_ADMIN)
 
 
+def all_ids() -> bool:
+    """Can this process give files to any user of an image: real root, or root over a full range of ids."""
+    counts = [int(line.split()[2]) for line in read("/proc/self/uid_map").splitlines()]
+    return privileged() and sum(counts) >= 65536
+
+
 def _root(root: Overlay | Directory) -> dict[str, Any]:
     if isinstance(root, Directory):
         return {"directory": str(root.path.absolute()), "readonly": root.readonly}
@@ -204,8 +210,10 @@ def _launch(
     streams: tuple[Stream, Stream, Stream] = QUIET,
     session: bool = False,
 ) -> Child:
-    plain = {"probe": False, "remove": None, "user_namespace": not privileged(), "ids": ids, **plain}
-    if ids == "full" and plain["user_namespace"]:
+    enter = not privileged()
+    single = ids == "single" if enter else not all_ids()
+    plain = {"probe": False, "remove": None, "user_namespace": enter, "single": single, **plain}
+    if enter and not single:
         _check_full()
     with contextlib.ExitStack() as stack:
         lock = os.open(os.devnull, os.O_RDONLY)
@@ -215,6 +223,8 @@ def _launch(
         stack.callback(os.close, lock)
         control_read, control = os.pipe()
         stack.callback(os.close, control_read)
+        unused = stack.enter_context(contextlib.ExitStack())
+        unused.callback(os.close, control)
         status, status_write = os.pipe()
         status_file = stack.enter_context(open(status, "rb"))  # noqa: PTH123  a descriptor
         with contextlib.ExitStack() as writer:
@@ -225,6 +235,7 @@ def _launch(
                 stdin=streams[0], stdout=streams[1], stderr=streams[2], pass_fds=given, start_new_session=not session,
             )  # fmt: skip
         child = Child(process, control)
+        unused.pop_all()
         stack.push(lambda kind, *_: child.close() if kind else None)
         data = json.dumps(plain).encode()
         with contextlib.suppress(BrokenPipeError):

@@ -160,7 +160,7 @@ def fill_root(spec: dict[str, Any], devices: list[tuple[str, int]], outer: dict[
         os.symlink(link, f"/dev/{name}")
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(f"/dev/{name}")
-    group = "" if spec["ids"] == "single" and spec["user_namespace"] else ",gid=5"
+    group = "" if spec["single"] else ",gid=5"
     pts = f"newinstance,ptmxmode=0666,mode=0620{group}"
     mount("dev", "devpts", "/dev/pts", kind="devpts", flags=NOSUID | NOEXEC, data=pts)
     shm = f"mode=1777,size={spec['shm_size']}"

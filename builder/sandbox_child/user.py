@@ -21,7 +21,7 @@ def enter_user_namespace(spec: dict[str, Any], status: int, control: int) -> Non
     """Leave for a user namespace; its maps are our own id alone, or written by the parent when asked."""
     uid, gid = os.geteuid(), os.getegid()
     call("user namespace", "unshare", NEWUSER)
-    if spec["ids"] == "single":
+    if spec["single"]:
         try:
             for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1\n"), ("gid_map", f"0 {gid} 1\n")):
                 with open(f"/proc/self/{name}", "w", encoding="utf-8") as file:
@@ -40,7 +40,7 @@ def drop_privileges(spec: dict[str, Any]) -> None:
     for capability in range(64):
         if capability not in CAPABILITIES:
             LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # EINVAL for those that this kernel does not know
-    if not (spec["user_namespace"] and spec["ids"] == "single"):
+    if not spec["single"]:
         uid, gid, groups = read_ids(spec["user"] or "0")
         os.setgroups(groups)
         os.setresgid(gid, gid, gid)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from builder import sandbox
 from builder.engine import client, container, server
 from builder.engine.container import Options, specify
 from builder.errors import InputError, PredictionError, SandboxError
 from builder.sandbox import Mount
-from builder.store import Store
+from builder.store import Store, StoredImage
 
 from .images import HOST, Recipe, member, symlink, tar
 
@@ -59,18 +60,21 @@ MODEL = Recipe(
 )
 
 
-def said(recipe: Recipe, store: Store, **options: object) -> str:
-    """What a container prints."""
+def run_and_read(image: StoredImage, store: Store, options: Options) -> str:
+    """What a container prints; it must succeed."""
     read, write = os.pipe()
     with ThreadPoolExecutor(1) as pool, open(read, "rb") as stream:
         text = pool.submit(stream.read)
-        wanted = Options(mounts=HOST, **options)  # type: ignore[arg-type]
         try:
-            code = container.run(recipe.image(store), store=store, options=wanted, stdout=write)
+            code = container.run(image, store=store, options=options, stdout=write)
         finally:
             os.close(write)
         assert code == 0, text.result()
         return text.result().decode()
+
+
+def said(recipe: Recipe, store: Store, **options: object) -> str:
+    return run_and_read(recipe.image(store), store, Options(mounts=HOST, **options))  # type: ignore[arg-type]
 
 
 def test_the_configuration_is_obeyed(store: Store) -> None:
@@ -135,6 +139,35 @@ def test_what_was_hidden_can_be_made_again(store: Store) -> None:
     recipe = Recipe(layers=(tar([member("d/old", b"")]), tar([member(".wh.d", b"")])))
     script = "ls -d /d 2>/dev/null; mkdir /d; touch /d/x; ls /d; rm -r /d; mkdir /d; ls /d"
     assert said(recipe, store, command=("sh", "-c", script)) == "x\n"
+
+
+NESTED = """
+import sys
+sys.path[:0] = ["/code", "/tests"]
+from pathlib import Path
+from builder.engine import container
+from builder.engine.container import Options
+from builder.store import Store
+from engine.images import HOST, Recipe, member, tar
+below = tar([member(f"d/{n}", b"") for n in "abc"] + [member(f"o/{n}", b"") for n in "ab"])
+above = tar([member("d/.wh.a", b""), member("o/.wh.a", b""), member("o/.wh..wh..opq", b""), member("o/new", b"")])
+with Store.open(Path("/store")) as store:
+    options = Options(mounts=HOST, command=("sh", "-c", "ls /d /o; touch /d/a; rm /d/b; ls /d"))
+    sys.exit(container.run(Recipe(layers=(below, above)).image(store), store=store, options=options))
+"""
+
+
+def test_a_container_in_a_container(store: Store) -> None:
+    """Where the cache lies on an overlay, which takes neither classic whiteouts nor upper directories."""
+    if sandbox.kernel_release() < (6, 8):
+        pytest.skip("Linux before 6.8 has no whiteouts that an overlay can hold")
+    if subprocess.run(["python3", "-c", "import sys; assert sys.version_info >= (3, 11)"], check=False).returncode:
+        pytest.skip("the machine's own `python3` is older than 3.11")
+    code, tests = Path(sandbox.__file__).parents[2], Path(__file__).parents[1]
+    mounts = (Mount(target="/code", source=code, readonly=True), Mount(target="/tests", source=tests, readonly=True))
+    image = Recipe(layers=(tar([member("try.py", NESTED.encode())]),), config={"Env": ["PATH=/usr/bin"]}).image(store)
+    options = Options(mounts=(*HOST, *mounts), command=("python3", "-B", "/try.py"))
+    assert run_and_read(image, store, options) == "/d:\nb\nc\n\n/o:\nnew\na\nc\n"
 
 
 def test_mounts_over_the_image(store: Store, tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def check_below(tmp_path: Path, *, setup: str, kept: str = ",+setfcap") -> str:
     if probe.returncode:
         pytest.skip(f"no user namespaces on this machine: {probe.stderr.strip()}")
     root = Path(sandbox.__file__).parents[2]
-    script = f'set -e; {setup}; exec setpriv --bounding-set=-all{kept} --inh-caps=-all "$@"'
+    bounds = "+all" if kept == ",+all" else f"-all{kept}"
+    script = f'set -e; {setup}; exec setpriv --bounding-set={bounds} --inh-caps=-all "$@"'
     words = ["unshare", "-Urm", "sh", "-c", script, "sh", sys.executable, "-c", CHECK, str(root), str(tmp_path / "s")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -61,6 +62,11 @@ def test_root_that_may_not_map_itself(tmp_path: Path) -> None:
     said = check_below(tmp_path, setup="true", kept="")
     assert "root without the capability SETFCAP" in said
     assert said.splitlines()[-1] == "['sandbox.lock']"
+
+
+def test_root_of_another_user_namespace_with_one_id(tmp_path: Path) -> None:
+    """As in a rootless container without subordinate ids: root, with every capability, over one id."""
+    assert check_below(tmp_path, setup="true", kept=",+all") == "['sandbox.lock']\n"
 
 
 def test_without_capabilities_but_with_namespaces_all_is_well(tmp_path: Path) -> None:
