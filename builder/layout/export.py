@@ -92,7 +92,7 @@ def _write_folder(store: Store, *, image: StoredImage, path: Path, progress: _Pr
     folder.mkdir(parents=True, exist_ok=True)
     for digest, size in _blobs(image):
         target = folder / digest.removeprefix("sha256:")
-        if target.is_file() and target.stat().st_size == size:
+        if _is_there(target, digest=digest, size=size):
             progress.add(size)
             continue
         with _appearing(target) as file:
@@ -102,6 +102,13 @@ def _write_folder(store: Store, *, image: StoredImage, path: Path, progress: _Pr
     for target, data in ((path / "oci-layout", LAYOUT), (path / "index.json", index_bytes(entries))):
         with _appearing(target) as file:
             file.write(data)
+
+
+def _is_there(path: Path, *, digest: str, size: int) -> bool:
+    if not path.is_file() or path.stat().st_size != size:
+        return False
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
 
 
 def _write_archive(store: Store, *, image: StoredImage, path: Path, docker: bool, progress: _Progress) -> None:

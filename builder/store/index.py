@@ -27,6 +27,7 @@ create table memos (kind text, key text, value text not null, primary key (kind,
 """
 _BUSY_SECONDS = 60
 _BATCH = 256
+_SMALL = 1 << 18
 _SECOND = 1_000_000_000
 
 
@@ -216,7 +217,10 @@ def _prepare(connection: sqlite3.Connection, *, path: Path, making: Path) -> Non
 def _hash(path: Path, stat: os.stat_result) -> str:
     try:
         with path.open("rb", buffering=0) as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            if stat.st_size <= _SMALL:  # file_digest allocates a large buffer each time
+                sha256 = hashlib.sha256(file.read()).hexdigest()
+            else:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(file.fileno())
     except OSError as problem:
         raise LayerError(f"could not read `{path}`: {(problem.strerror or '').lower()}") from problem

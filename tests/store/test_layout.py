@@ -88,6 +88,18 @@ def test_exported_folder_takes_a_second_image(store: Store, tmp_path: Path, make
         assert "first:latest" in str(caught.value)
 
 
+def test_export_repairs_a_damaged_folder(store: Store, tmp_path: Path, make_image: Make) -> None:
+    image = make_image(store, "x")
+    path = export(store, image, tmp_path / "dir", "oci-dir")
+    blob = path / "blobs" / "sha256" / image.layers[0].digest.removeprefix("sha256:")
+    blob.write_bytes(b"?" * blob.stat().st_size)
+    with Store.open(tmp_path / "other") as other, pytest.raises(StoreError, match="is damaged"):
+        import_image(other, path=path, report=Quiet())
+    export(store, image, path, "oci-dir")
+    with Store.open(tmp_path / "other") as other:
+        assert import_image(other, path=path, report=Quiet()) == image
+
+
 def test_export_refuses_a_folder_of_something_else(store: Store, tmp_path: Path, make_image: Make) -> None:
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir" / "thesis.txt").write_text("precious")
