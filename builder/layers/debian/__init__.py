@@ -14,13 +14,13 @@ from builder.errors import LayerError
 from builder.layers.debian.database import write_database
 from builder.layers.debian.ldcache import update_cache
 from builder.layers.debian.models import MODELS
-from builder.layers.debian.root import Root
 from builder.layers.debian.scripts import KINDS, models_of
 from builder.layers.debian.setup import ADMIN, Setup
 from builder.layers.debian.unpack import Package, Unpacked, read_packages, unpack
+from builder.layers.root import Root
 from builder.layers.tar import Member
 
-__all__ = ["debian_members", "debian_root"]
+__all__ = ["debian_members", "debian_root", "finish", "skeleton"]
 
 _MERGED = {"amd64": ("bin", "lib", "lib64", "sbin"), "arm64": ("bin", "lib", "sbin")}
 """Links of a merged-/usr system, by architecture (where `base-files` does not hold them itself)."""
@@ -38,27 +38,66 @@ def debian_members(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads:
 
 def debian_root(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1) -> Root:
     """The system as a tree (see `debian_members`)."""
-    root = Root(epoch=spec["epoch"])
+    packages = _packages(spec, inputs, threads)
     architecture = spec["architecture"]
-    debs = sorted(spec["debs"], key=lambda deb: deb["package"])
-    packages = read_packages([_input(deb, inputs) for deb in debs], threads=threads)
+    root, unpacked = _unpacked(packages, architecture=architecture, epoch=spec["epoch"])
+    diversions: dict[str, tuple[str, str]] = {}
+    for kind in KINDS:
+        for package in sorted(packages, key=_order_of_scripts):
+            _run(package, kind, root=root, architecture=architecture, diversions=diversions)
+    _triggers(packages, root=root)
+    for path, (_, by) in diversions.items():
+        owner = unpacked.owners.get(root.real(path))
+        if owner is not None and owner != by:
+            raise LayerError(f"`{path}` of `{owner}` is diverted by `{by}`, which is not modelled")
+    root.write(f"{ADMIN}/diversions", _diversions([(path, *target) for path, target in diversions.items()]))
+    write_database(packages, root=root, unpacked=unpacked, architecture=architecture)
+    finish(root)
+    return root
+
+
+def skeleton(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1) -> Root:
+    """The packages' files alone, with an empty database: enough for the packages' own dpkg to install them again."""
+    root, _ = _unpacked(_packages(spec, inputs, threads), architecture=spec["architecture"], epoch=spec["epoch"])
+    root.write(f"{ADMIN}/arch", f"{spec['architecture']}\n")
+    root.write(f"{ADMIN}/status", "")
+    for name in ("info", "updates", "triggers"):
+        root.mkdir(f"{ADMIN}/{name}")
+    return root
+
+
+def finish(root: Root) -> None:
+    """What no package does: apt's sources, and an order for what dpkg keeps in the order of a hash table."""
+    path = f"{ADMIN}/diversions"
+    lines = root.read(path).decode("utf-8").splitlines() if root.exists(path) else []
+    root.write(path, _diversions([(lines[i], lines[i + 1], lines[i + 2]) for i in range(0, len(lines), 3)]))
+    # apt's own example for this release, cut down to `main`, as the official images have it.
+    examples = "usr/share/doc/apt/examples"
+    for name, folder in (("debian.sources", "etc/apt/sources.list.d"), ("sources.list", "etc/apt")):
+        if root.exists(f"{examples}/{name}"):
+            text = root.read(f"{examples}/{name}").decode("utf-8")
+            text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+            text = re.sub(r"^(deb \S+ \S+) .*$", r"\1 main", text, flags=re.MULTILINE)
+            text = re.sub(r"^Components:.*$", "Components: main", text, flags=re.MULTILINE)
+            root.write(f"{folder}/{name}", text.strip("\n") + "\n")
+            return
+
+
+def _packages(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int) -> list[Package]:
+    debs = sorted(spec["debs"], key=lambda deb: str(deb["package"]))
+    return read_packages([_input(deb, inputs) for deb in debs], threads=threads)
+
+
+def _unpacked(packages: list[Package], *, architecture: str, epoch: int) -> tuple[Root, Unpacked]:
+    root = Root(epoch=epoch)
     for name in _MERGED[architecture]:
         root.mkdir(f"usr/{name}")
         root.symlink(name, f"usr/{name}")
-    # Folders that several packages hold get their mode from the first: `base-files` is the one that knows.
-    packages.sort(key=lambda package: (package.name != "base-files", package.name))
     unpacked = Unpacked()
-    for package in packages:
+    # Folders that several packages hold get their mode from the first: `base-files` is the one that knows.
+    for package in sorted(packages, key=lambda package: (package.name != "base-files", package.name)):
         unpack(package, root=root, unpacked=unpacked)
-    diversions: dict[str, tuple[str, str]] = {}
-    for kind in KINDS:
-        for package in _configured_in_order(packages):
-            _run(package, kind, root=root, architecture=architecture, diversions=diversions)
-    _triggers(packages, root=root)
-    _sources(root)
-    _write_diversions(diversions, root=root, unpacked=unpacked)
-    write_database(packages, root=root, unpacked=unpacked, architecture=architecture)
-    return root
+    return root, unpacked
 
 
 def _input(deb: Mapping[str, Any], inputs: Mapping[str, Path]) -> tuple[str, Path]:
@@ -72,8 +111,8 @@ _FIRST = ("base-passwd", "base-files")
 """Their scripts make what others ask for: users and groups, and the folders of the hierarchy."""
 
 
-def _configured_in_order(packages: list[Package]) -> list[Package]:
-    return sorted(packages, key=lambda p: (_FIRST.index(p.name) if p.name in _FIRST else len(_FIRST), p.name))
+def _order_of_scripts(package: Package) -> tuple[int, str]:
+    return (_FIRST.index(package.name) if package.name in _FIRST else len(_FIRST)), package.name
 
 
 def _run(package: Package, kind: str, *, root: Root, architecture: str, diversions: dict[str, tuple[str, str]]) -> None:
@@ -95,26 +134,5 @@ def _triggers(packages: list[Package], *, root: Root) -> None:
         update_cache(root, version=version)
 
 
-def _sources(root: Root) -> None:
-    # apt's own example for this release, cut down to `main`, as the official images have it.
-    examples = "usr/share/doc/apt/examples"
-    for name, path in (
-        ("debian.sources", "etc/apt/sources.list.d/debian.sources"),
-        ("sources.list", "etc/apt/sources.list"),
-    ):
-        if root.exists(f"{examples}/{name}"):
-            text = root.read(f"{examples}/{name}").decode("utf-8")
-            text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
-            text = re.sub(r"^(deb \S+ \S+) .*$", r"\1 main", text, flags=re.MULTILINE)
-            text = re.sub(r"^Components:.*$", "Components: main", text, flags=re.MULTILINE)
-            root.write(path, text.strip("\n") + "\n")
-            return
-
-
-def _write_diversions(diversions: dict[str, tuple[str, str]], *, root: Root, unpacked: Unpacked) -> None:
-    for path, (_, package) in diversions.items():
-        owner = unpacked.owners.get(root.real(path))
-        if owner is not None and owner != package:
-            raise LayerError(f"`{path}` of `{owner}` is diverted by `{package}`, which is not modelled")
-    text = "".join(f"{path}\n{target}\n{package}\n" for path, (target, package) in sorted(diversions.items()))
-    root.write(f"{ADMIN}/diversions", text)
+def _diversions(items: list[tuple[str, str, str]]) -> str:
+    return "".join(f"{path}\n{target}\n{package}\n" for path, target, package in sorted(items))

@@ -24,7 +24,7 @@ def _install(setup: Setup, words: list[str]) -> None:
     state += [slave_target if root.exists(slave_target) else "" for _, _, slave_target in slaves]
     root.write(f"{ADMIN}/alternatives/{name}", "\n".join(state) + "\n\n")
     for path, key, destination in ((link, name, target), *slaves):
-        if root.exists(destination):
-            root.mkdir("etc/alternatives")
-            root.symlink(f"etc/alternatives/{key}", destination)
-            root.symlink(path, f"/etc/alternatives/{key}")
+        node = root.node(destination, follow=True)
+        if node is not None:
+            root.symlink(f"etc/alternatives/{key}", destination, mtime=node.mtime)
+            root.symlink(path, f"/etc/alternatives/{key}", mtime=node.mtime)

@@ -7,8 +7,8 @@ import hashlib
 import re
 
 from builder.errors import LayerError
-from builder.layers.debian.root import Root
 from builder.layers.debian.setup import Setup, here_document
+from builder.layers.root import Root
 
 SOURCE = "/usr/share/ca-certificates"
 TARGET = "etc/ssl/certs"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from builder.layers.debian.root import Root
 from builder.layers.debian.unpack import Package, Unpacked
+from builder.layers.root import Root
 
 ADMIN = "var/lib/dpkg"
 

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable
 
 from builder.errors import LayerError
-from builder.layers.debian.root import Root
+from builder.layers.root import Root
 
 _MAGIC = b"glibc-ld.so.cache1.1"
 _EXTENSION_MAGIC = 0xEAA42174

@@ -7,8 +7,8 @@ import re
 import shlex
 
 from builder.errors import LayerError
-from builder.layers.debian.root import Root
 from builder.layers.debian.unpack import Package
+from builder.layers.root import Root
 
 ADMIN = "var/lib/dpkg"
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from builder.errors import LayerError
 from builder.layers.content import Spooled
 from builder.layers.deb import Control, Entry, read_control, read_data, verify
-from builder.layers.debian.root import Node, Root
+from builder.layers.root import Node, Root
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A file system in memory: what packages and the models of their scripts write to.  Pure.
+"""A file system in memory: what is put there by packages, by models of scripts, or from disk.  Pure.
 
 Paths are relative to the root, with or without a leading slash.  Symbolic links in the middle of a path are followed as
 the kernel would inside the finished system, so `/lib/x` and `/usr/lib/x` are one place on a merged-/usr system.
@@ -30,6 +30,7 @@ class Node:
     content: Content | None = None
     major: int = 0
     minor: int = 0
+    xattrs: tuple[tuple[str, bytes], ...] = ()
 
 
 class Root:
@@ -78,8 +79,10 @@ class Root:
         base = self.real(folder, follow=True)
         for name in sorted(self._children.get(base, ())):
             path = f"{base}/{name}" if base else name
-            yield path, self._nodes[path]
-            yield from self.walk(path)
+            node = self._nodes[path]
+            yield path, node
+            if node.type == "dir":
+                yield from self.walk(path)
 
     def put(self, path: str, node: Node) -> None:
         """Place `node` at `path`, in place of what was there; missing folders above it are made (0755)."""
@@ -103,6 +106,16 @@ class Root:
         if node.type == "dir":
             self._children.setdefault(whole, set())
 
+    def place(self, path: str, node: Node) -> None:
+        """Place `node` at exactly `path`, whose parents are there: for trees that are read whole, parents first."""
+        parent, _, name = path.rpartition("/")
+        self._nodes[path] = node
+        self._children[parent].add(name)
+        if node.type == "dir":
+            self._children.setdefault(path, set())
+        elif node.type == "symlink":
+            self._folders.clear()
+
     def mkdir(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
         """`mkdir -p`: make the folder and those above it; one that exists stays as it is."""
         if not self.is_dir(path):
@@ -114,9 +127,10 @@ class Root:
         node = Node(type="file", mode=mode, uid=uid, gid=gid, mtime=self.epoch, content=Data(raw))
         self.put(self.real(path, follow=True), node)
 
-    def symlink(self, path: str, target: str) -> None:
-        """`ln -sfn target path`."""
-        self.put(path, Node(type="symlink", mode=0o777, target=target, mtime=self.epoch))
+    def symlink(self, path: str, target: str, *, mtime: int | None = None) -> None:
+        """`ln -sfn target path`; `mtime` defaults to the epoch."""
+        time = self.epoch if mtime is None else mtime
+        self.put(path, Node(type="symlink", mode=0o777, target=target, mtime=time))
 
     def copy(self, source: str, path: str) -> None:
         """`cp -p source path`."""
@@ -147,13 +161,17 @@ class Root:
         return read_content(node.content)
 
     def members(self) -> Iterator[Member]:
-        """Everything as members of a layer, sorted by path; times after the epoch become the epoch."""
+        """Everything as members of a layer, sorted by path.
+
+        Times after the epoch become the epoch, and so do those of folders: a folder's time is that of its last change,
+        which depends on the order in which things are put in it.
+        """
         first: dict[int, str] = {}
         for path in sorted(self._nodes, key=sort_key):
             node = self._nodes[path]
             if not path:
                 continue
-            mtime = min(node.mtime, self.epoch)
+            mtime = self.epoch if node.type == "dir" else min(node.mtime, self.epoch)
             if node.type == "file" and first.setdefault(id(node), path) != path:
                 yield Member(
                     path=path,
@@ -173,6 +191,7 @@ class Root:
                 gid=node.gid,
                 mtime=mtime,
                 linkname=node.target,
+                xattrs=node.xattrs,
                 major=node.major,
                 minor=node.minor,
                 content=node.content,
