@@ -14,6 +14,7 @@ object naming the stage that failed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -191,10 +192,16 @@ def execute(spec: dict[str, Any], status: int) -> NoReturn:
     die_with_parent()  # again: ids changed
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.write(status, b"ready\n")
-    try:
-        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
-    except OSError as problem:
-        raise StageError("exec", problem.errno or 0, spec["argv"][0]) from problem
+    program = spec["argv"][0]
+    folders = [""] if "/" in program else [f"{folder or '.'}/" for folder in spec["env"].get("PATH", "").split(":")]
+    told = errno.ENOENT
+    for folder in folders:  # not os.execvpe, which imports `warnings` first
+        try:
+            os.execve(folder + program, spec["argv"], spec["env"])
+        except OSError as problem:
+            if problem.errno not in (errno.ENOENT, errno.ENOTDIR):
+                told = problem.errno or 0
+    raise StageError("exec", told, program)
 
 
 def exit_code(result: int) -> int:
