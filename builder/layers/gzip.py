@@ -16,8 +16,14 @@ HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 STORED_MAX = 0xFFFF
 """Most bytes in one stored block (RFC 1951, 3.2.4)."""
 
-INLINE_MAX = 4096
-"""A deflated file of at most this size is stored, not spliced."""
+INLINE_MAX = 1024
+"""A deflated file of at most this size is stored, not spliced.
+
+A constant of the layer format.  A splice costs a member (23 bytes with its block); readers that stream do not mind
+members (gzip, Python, skopeo, umoci: between a thousand and twelve thousand of them no difference could be measured),
+but some take time that grows with their square.  At 1024 a fifth of torch's members go for 0.4 % of its size; at 4096
+three quarters for 4 %, which is more to pull everywhere, always, than it saves those few.
+"""
 
 
 def trailer(crc: int, size: int) -> bytes:

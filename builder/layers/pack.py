@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,23 @@ def pack(
     codec: Codec,
     compression: str,
     threads: int = 1,
+    verified: Container[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Packed:
     """Write the layer `spec` (the JSON form of a pure layer of the plan) to `out`.
 
     `inputs` maps sha256 (hex) to the local file of each wheel, package or project file that `spec` names; all are
-    verified while they are read.  `progress` is told how many bytes of content are done.  Raises `LayerError` for
+    verified while they are read, but for the wheels in `verified` (sha256), whose hash the caller has just checked: of
+    those, the CRC-32 of each file.  `progress` is told how many bytes of content are done.  Raises `LayerError` for
     an input that is missing, changed, damaged or hostile; what was written to `out` till then is of no use.
     """
     kind = spec["kind"]
     members: Iterable[Member]
     if kind == "wheels":
-        verify([wheel["sha256"] for wheel in spec["wheels"]], inputs=inputs, threads=threads)
+        verify([h for h in _hashes(spec) if h not in verified], inputs=inputs, threads=threads)
         members = wheels_members(spec, inputs=inputs)
     elif kind == "runtime":
-        verify([wheel["sha256"] for wheel in spec["wheels"]], inputs=inputs, threads=threads)
+        verify([h for h in _hashes(spec) if h not in verified], inputs=inputs, threads=threads)
         members = runtime_members(spec, inputs=inputs)
     elif kind == "files":
         members = files_members(spec, inputs=inputs)
@@ -64,6 +66,10 @@ def pack(
         threads=threads,
         progress=progress,
     )
+
+
+def _hashes(spec: Mapping[str, Any]) -> list[str]:
+    return [wheel["sha256"] for wheel in spec["wheels"]]
 
 
 def verify(wanted: Iterable[str], *, inputs: Mapping[str, Path], threads: int) -> None:

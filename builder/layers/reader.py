@@ -20,8 +20,8 @@ except ImportError:
 else:
     _fast = isal_zlib
 
-PIECE = 1 << 20
-"""Bytes read or inflated at a time."""
+PIECE = 256 << 10
+"""Bytes read or inflated at a time: they stay in a core's cache while they are inflated, checked and hashed."""
 
 OPEN_FILES = 16
 
