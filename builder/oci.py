@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -95,7 +95,7 @@ def image_config(
     """The image configuration; `comments` holds one line of history for each layer."""
     os_name, _, architecture = platform.partition("/")
     architecture, _, variant = architecture.partition("/")
-    created = datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created = dt.datetime.fromtimestamp(epoch, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     inner: dict[str, Any] = {
         "Env": [f"{name}={value}" for name, value in config.env],
         "Cmd": list(config.cmd),

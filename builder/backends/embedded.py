@@ -107,7 +107,7 @@ def _make(
 ) -> PackedLayer:
     key = layer_key(layer, compression=plan.compression, codec=plan.codec)
     codec = codec_for(plan.codec, plan.compression)
-    with store.writer() as out:
+    with store.writer(hashing=False) as out:  # the packer hashes what it writes
         if isinstance(layer, DebianLayer) and layer.executed:
             from builder.backends import debootstrap
 

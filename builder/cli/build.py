@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from builder.cli.console import Console, say, size, table
-from builder.cli.project import build_project, find, get_lock, get_plan, image_name
+from builder.cli.locking import get_lock
+from builder.cli.project import build_project, find, get_plan, image_name, scan_files
 from builder.cli.settings import read
 from builder.config import FILE_NAME
 from builder.plan import BaseLayer, Compression, Layer, Plan, layer_key, title
@@ -124,7 +125,8 @@ def plan(
             locked=locked,
             fresh=fresh,
         )
-        made, _ = get_plan(found, lock=lock, settings=settings, store=store, compression=compression)
+        files = scan_files(found, store=store)
+        made = get_plan(found, lock=lock, files=files, settings=settings, compression=compression)
     console.close()
     if as_json:
         say(json.dumps({"id": made.id, **made.to_json()}, indent=2))

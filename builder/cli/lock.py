@@ -10,7 +10,8 @@ import click
 
 from builder.cli.build import check_platform
 from builder.cli.console import Console, say
-from builder.cli.project import Project, find, get_plan, make_layers, read_lock, resolve, why_stale
+from builder.cli.locking import read_lock, resolve, why_stale
+from builder.cli.project import Project, find, get_plan, make_layers, scan_files
 from builder.cli.settings import read
 from builder.config import FILE_NAME
 from builder.errors import LockError
@@ -70,9 +71,12 @@ def lock(
         else:
             new = old
         if not no_layers:
-            plan, local = get_plan(found, lock=new, settings=settings, store=store, compression="gzip", with_code=False)
+            files = scan_files(found, store=store)
+            plan = get_plan(found, lock=new, files=files, settings=settings, compression="gzip", with_code=False)
+            kept = tuple(layer for layer in plan.layers if not isinstance(layer, FilesLayer))
+            plan = dataclasses.replace(plan, layers=kept)
             layers = make_layers(
-                plan, local=local, backend_name=settings.backend, settings=settings, store=store, console=console
+                plan, local=files.local, backend_name=settings.backend, settings=settings, store=store, console=console
             )
             named = [
                 (layer_key(layer, compression=plan.compression, codec=plan.codec), packed)
@@ -88,7 +92,7 @@ def lock(
 
 def _write(lock: Lock, *, project: Project) -> None:
     """Replace the lock file whole, or not at all."""
-    text = dumps(lock)
+    text = dumps(lock, folder=project.root)
     draft = project.lock_path.with_name(f".{project.lock_path.name}.{os.getpid()}")
     try:
         draft.write_text(text, encoding="utf-8")

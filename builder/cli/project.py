@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from builder import __version__, config
-from builder.backends import assemble, backend
 from builder.cli.console import Console
-from builder.cli.settings import APT_SOURCES, Settings
-from builder.compile import compile_plan
+from builder.cli.settings import Settings
 from builder.config import Config
-from builder.errors import BackendError, ConfigError, LockError
-from builder.lock import FILE_NAME, Lock, dumps, loads
+from builder.errors import BackendError, ConfigError
+from builder.lock import FILE_NAME as LOCK_NAME
+from builder.lock import Lock
 from builder.oci import PackedLayer
-from builder.plan import Compression, Plan, canonical_json
+from builder.plan import BaseLayer, Compression, Entry, Plan
 from builder.store import Store, StoredImage
 
 MAX_PARENTS = 100
-INDEX_VARIABLES = ("PIP_", "UV_")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +32,7 @@ class Project:
     @property
     def lock_path(self) -> Path:
         """Where the lock file is, or would be."""
-        return self.root / FILE_NAME
+        return self.root / LOCK_NAME
 
     @property
     def hash(self) -> str:
@@ -89,131 +85,49 @@ def _requirements(loaded: Config, *, root: Path) -> str:
         raise ConfigError(f"could not read `{path}`: {problem}", hint="it must be UTF-8 text") from problem
 
 
-def read_lock(project: Project) -> Lock | None:
-    """The lock file of the project, if there is one."""
-    try:
-        text = project.lock_path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise LockError(f"could not read `{project.lock_path}`: {problem}", hint="run `cogsmith lock`") from problem
-    return loads(text)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """The files an image is made from that need no download, and where each is on this disk (sha256 → path)."""
+
+    source: tuple[Entry, ...]
+    runtime: tuple[Entry, ...]
+    local: Mapping[str, Path]
 
 
-def resolve(
-    project: Project,
-    *,
-    settings: Settings,
-    store: Store,
-    platform: str,
-    console: Console,
-    keep: Mapping[str, str] | None = None,
-) -> Lock:
-    """Resolve the project afresh, and remember the result in the store.
+def scan_files(project: Project, *, store: Store) -> Files:
+    """Hash what is not known to be unchanged of the project and of the runtime.
 
-    `keep` maps names to versions that stay as they are where the requirements still allow it.
+    The lock file is not part of the image: it says how to build it, and writing it must not change a digest.
     """
-    from builder.resolve.debian import host_mirrors
-    from builder.resolve.project import World
-    from builder.resolve.project import resolve as resolve_project
+    from builder.resolve.runtime import runtime_files
+    from builder.resolve.source import scan
 
-    mirrors = settings.mirrors or tuple(host_mirrors(APT_SOURCES))
-    world = World(store=store, env=settings.env, mirrors=mirrors, report=console)
-    lock = resolve_project(
-        project.config,
-        project=project.root,
-        requirements=project.requirements,
-        platform=platform,
-        world=world,
-        keep=keep or {},
-    )
-    store.remember("resolution", _resolution_key(project, settings=settings, platform=platform), dumps(lock))
-    return lock
-
-
-def _resolution_key(project: Project, *, settings: Settings, platform: str) -> str:
-    indexes = sorted((k, v) for k, v in settings.env.items() if k.startswith(INDEX_VARIABLES))
-    parts: list[Any] = [project.hash, platform, __version__, settings.mirrors, indexes, os.fspath(project.root)]
-    return hashlib.sha256(canonical_json(parts)).hexdigest()
-
-
-def get_lock(
-    project: Project,
-    *,
-    settings: Settings,
-    store: Store,
-    platform: str,
-    console: Console,
-    locked: bool = False,
-    fresh: bool = False,
-) -> Lock:
-    """The lock to build from: the project's own, else what was resolved before, else a new resolution (and says so).
-
-    `locked` refuses anything but a lock file that answers the configuration; `fresh` passes over what was resolved
-    before.
-    """
-    lock = read_lock(project)
-    if lock is not None:
-        stale = why_stale(lock, project=project, platform=platform)
-        if not stale:
-            return lock
-        if locked:
-            raise LockError(f"`{FILE_NAME}` is stale", details="\n".join(stale), hint="run `cogsmith lock`")
-        console.warn(f"{FILE_NAME} is stale ({'; '.join(stale)}): not used; `cogsmith lock` renews it")
-    elif locked:
-        raise LockError(f"there is no `{FILE_NAME}` in {project.root}", hint="run `cogsmith lock`")
-    if not fresh:
-        memo = store.memo("resolution", _resolution_key(project, settings=settings, platform=platform))
-        if memo is not None:
-            if lock is None:
-                console.note(f"no {FILE_NAME}: using what was resolved before (--no-cache resolves afresh)")
-            return loads(memo)
-    if lock is None:
-        console.note(f"no {FILE_NAME}: resolving afresh (`cogsmith lock` pins the result)")
-    return resolve(project, settings=settings, store=store, platform=platform, console=console)
-
-
-def why_stale(lock: Lock, *, project: Project, platform: str) -> list[str]:
-    """Each way in which `lock` does not answer the project; empty when it does."""
-    reasons = []
-    if lock.config_hash != project.hash:
-        reasons.append("cog.yaml or the requirements changed")
-    if lock.platform != platform:
-        reasons.append(f"it is for {lock.platform}, not {platform}")
-    if lock.runtime_version != __version__:
-        reasons.append(f"it was made by cogsmith {lock.runtime_version}, this is {__version__}")
-    return reasons
+    runtime, local = runtime_files(hash_file=store.hash_file)
+    source = scan(project.root, hash_file=store.hash_file)
+    entries = tuple(entry for entry in source.entries if entry.path != LOCK_NAME)
+    own = {entry.sha256: project.root / entry.path for entry in entries if entry.type == "file"}
+    return Files(source=entries, runtime=runtime, local={**local, **own})
 
 
 def get_plan(
-    project: Project, *, lock: Lock, settings: Settings, store: Store, compression: Compression, with_code: bool = True
-) -> tuple[Plan, Mapping[str, Path]]:
-    """The plan of the project, and where on this disk each file is that needs no download (sha256 → path)."""
-    from builder.resolve.runtime import runtime_files
-    from builder.resolve.source import scan, split_large
+    project: Project, *, lock: Lock, files: Files, settings: Settings, compression: Compression, with_code: bool = True
+) -> Plan:
+    """The plan of the project; without its code, only the layers that a lock can name."""
+    from builder.compile import compile_plan
+    from builder.resolve.source import Source, split_large
 
-    runtime, local = runtime_files(hash_file=store.hash_file)
-    paths = dict(local)
-    code: tuple[Any, ...] = ()
-    large: tuple[Any, ...] = ()
-    document: Mapping[str, Any] | None = None
-    if with_code:
-        source = scan(project.root, hash_file=store.hash_file)
-        code, large = split_large(source)
-        paths |= {entry.sha256: project.root / entry.path for entry in source.entries if entry.type == "file"}
-        document = _schema(project)
-    plan = compile_plan(
+    code, large = split_large(Source(entries=files.source)) if with_code else ((), ())
+    return compile_plan(
         project.config,
         lock=lock,
         code=code,
         large=large,
-        runtime=runtime,
-        schema=document,
+        runtime=files.runtime,
+        schema=_schema(project) if with_code else None,
         version=__version__,
         epoch=settings.epoch,
         compression=compression,
     )
-    return plan, paths
 
 
 def _schema(project: Project) -> Mapping[str, Any] | None:
@@ -228,6 +142,8 @@ def make_layers(
     plan: Plan, *, local: Mapping[str, Path], backend_name: str, settings: Settings, store: Store, console: Console
 ) -> Sequence[PackedLayer]:
     """Have the layers of a plan made by the backend of that name, after it has said all that it lacks."""
+    from builder.backends import backend
+
     chosen = backend(backend_name)
     missing = chosen.check(plan)
     if missing:
@@ -248,21 +164,49 @@ def build_project(
     locked: bool = False,
     fresh: bool = False,
 ) -> StoredImage:
-    """Config to image, all the way."""
+    """Config to image, all the way; or the image that was built from the very same before."""
+    from builder.backends import assemble
+    from builder.cli import locking, unchanged
+
     wanted = platform or settings.platform
-    lock = get_lock(
+    name = tag or image_name(project)
+    files = scan_files(project, store=store)
+
+    def fingerprint(lock_text: str) -> str:
+        return unchanged.fingerprint(
+            config=project.config,
+            lock_text=lock_text,
+            source=files.source,
+            runtime=files.runtime,
+            settings=settings,
+            platform=wanted,
+            compression=compression,
+            version=__version__,
+        )
+
+    text = (
+        None if fresh else locking.known_text(project, settings=settings, store=store, platform=wanted, locked=locked)
+    )
+    if text is not None and (image := unchanged.recall(fingerprint(text), name=name, store=store)) is not None:
+        return image
+    lock = locking.get_lock(
         project, settings=settings, store=store, platform=wanted, console=console, locked=locked, fresh=fresh
     )
-    plan, local = get_plan(project, lock=lock, settings=settings, store=store, compression=compression)
+    plan = get_plan(project, lock=lock, files=files, settings=settings, compression=compression)
     layers = make_layers(
         plan,
-        local=local,
+        local=files.local,
         backend_name=backend_name or settings.backend,
         settings=settings,
         store=store,
         console=console,
     )
-    return assemble.image(plan, layers=layers, store=store, name=tag or image_name(project))
+    image = assemble.image(plan, layers=layers, store=store, name=name)
+    text = locking.known_text(project, settings=settings, store=store, platform=wanted, locked=locked)
+    if text is not None and not locking.why_stale(lock, project=project, platform=wanted):
+        made = [packed for layer, packed in zip(plan.layers, layers, strict=True) if not isinstance(layer, BaseLayer)]
+        unchanged.remember(fingerprint(text), image=image, made=made, store=store)
+    return image
 
 
 def image_name(project: Project) -> str:

@@ -10,18 +10,17 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from packaging.utils import canonicalize_name
+from typing import TYPE_CHECKING, Any
 
 import builder
 from builder.errors import ResolveError
 from builder.plan import Entry, Remote, Wheel
 from builder.report import Report
-from builder.resolve import indexes, uv, wheels
-from builder.resolve.python import session_factory
 from builder.resolve.source import HashFile, scan
 from builder.store import Store
+
+if TYPE_CHECKING:
+    from builder.resolve import wheels
 
 PINS = "runtime_pins.json"
 
@@ -42,6 +41,10 @@ def resolve_runtime(
 
     `ResolveError` if this release pins none for that Python and platform, or if the index lacks one.
     """
+    # Imported here: a build with nothing to do asks for the files only.
+    from builder.resolve import indexes, uv, wheels
+    from builder.resolve.python import session_factory
+
     pinned = pins(python_version=python_version, platform=platform)
     environment = indexes.uv_environment(env, report=report)
     version = ["--no-deps", "--python-version", python_version]
@@ -67,6 +70,8 @@ def _offered(
     pinned: Iterable[Wheel], *, arguments: Sequence[str], store: Store, env: Mapping[str, str]
 ) -> dict[str, wheels.Offer]:
     """By sha256, what the index has of the pinned versions."""
+    from builder.resolve import uv, wheels
+
     lines = [f"{wheel.name}=={wheel.version}" for wheel in pinned]
     with store.scratch() as scratch:
         try:
@@ -90,7 +95,7 @@ def pins(*, python_version: str, platform: str) -> tuple[Wheel, ...]:
 
 def _wheel(pin: Mapping[str, Any]) -> Wheel:
     return Wheel(
-        name=canonicalize_name(pin["name"]),
+        name=pin["name"],
         version=pin["version"],
         filename=pin["filename"],
         size=pin["size"],

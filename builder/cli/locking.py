@@ -1,0 +1,130 @@
+"""Which lock a build uses: the project's file, else what was resolved before, else a new resolution."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from builder import __version__
+from builder.cli.console import Console
+from builder.cli.project import Project
+from builder.cli.settings import APT_SOURCES, Settings
+from builder.errors import LockError
+from builder.lock import FILE_NAME, Lock, dumps, loads
+from builder.plan import canonical_json
+from builder.store import Store
+
+INDEX_VARIABLES = ("PIP_", "UV_")
+_KIND = "resolution"
+
+
+def read_text(project: Project) -> str | None:
+    """The text of the lock file, if there is one."""
+    try:
+        return project.lock_path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise LockError(f"could not read `{project.lock_path}`: {problem}", hint="run `cogsmith lock`") from problem
+
+
+def read_lock(project: Project) -> Lock | None:
+    """The lock file of the project, if there is one."""
+    text = read_text(project)
+    return None if text is None else loads(text, folder=project.root)
+
+
+def known_text(project: Project, *, settings: Settings, store: Store, platform: str, locked: bool) -> str | None:
+    """The lock's text where nothing need be resolved: the file's, else (unless `locked`) what was resolved before."""
+    text = read_text(project)
+    if text is None and not locked:
+        text = store.memo(_KIND, _key(project, settings=settings, platform=platform))
+    return text
+
+
+def get_lock(
+    project: Project,
+    *,
+    settings: Settings,
+    store: Store,
+    platform: str,
+    console: Console,
+    locked: bool = False,
+    fresh: bool = False,
+) -> Lock:
+    """The lock to build from, and a word to the user where it is not the project's own.
+
+    `locked` refuses anything but a lock file that answers the configuration; `fresh` passes over what was resolved
+    before.
+    """
+    lock = read_lock(project)
+    if lock is not None:
+        stale = why_stale(lock, project=project, platform=platform)
+        if not stale:
+            return lock
+        if locked:
+            raise LockError(f"`{FILE_NAME}` is stale", details="\n".join(stale), hint="run `cogsmith lock`")
+        console.warn(f"{FILE_NAME} is stale ({'; '.join(stale)}): not used; `cogsmith lock` renews it")
+    elif locked:
+        raise LockError(f"there is no `{FILE_NAME}` in {project.root}", hint="run `cogsmith lock`")
+    if not fresh:
+        memo = store.memo(_KIND, _key(project, settings=settings, platform=platform))
+        if memo is not None:
+            if lock is None:
+                console.note(f"no {FILE_NAME}: using what was resolved before (--no-cache resolves afresh)")
+            return loads(memo, folder=project.root)
+    if lock is None:
+        console.note(f"no {FILE_NAME}: resolving afresh (`cogsmith lock` pins the result)")
+    return resolve(project, settings=settings, store=store, platform=platform, console=console)
+
+
+def resolve(
+    project: Project,
+    *,
+    settings: Settings,
+    store: Store,
+    platform: str,
+    console: Console,
+    keep: Mapping[str, str] | None = None,
+) -> Lock:
+    """Resolve the project afresh, and remember the result in the store.
+
+    `keep` maps names to versions that stay as they are where the requirements still allow it.
+    """
+    from builder.resolve.debian import host_mirrors
+    from builder.resolve.project import World
+    from builder.resolve.project import resolve as resolve_project
+
+    mirrors = settings.mirrors or tuple(host_mirrors(APT_SOURCES))
+    world = World(store=store, env=settings.env, mirrors=mirrors, report=console)
+    lock = resolve_project(
+        project.config,
+        project=project.root,
+        requirements=project.requirements,
+        platform=platform,
+        world=world,
+        keep=keep or {},
+    )
+    text = dumps(lock, folder=project.root)
+    store.remember(_KIND, _key(project, settings=settings, platform=platform), text)
+    return lock
+
+
+def _key(project: Project, *, settings: Settings, platform: str) -> str:
+    indexes = sorted((k, v) for k, v in settings.env.items() if k.startswith(INDEX_VARIABLES))
+    parts: list[Any] = [project.hash, platform, __version__, settings.mirrors, indexes, os.fspath(project.root)]
+    return hashlib.sha256(canonical_json(parts)).hexdigest()
+
+
+def why_stale(lock: Lock, *, project: Project, platform: str) -> list[str]:
+    """Each way in which `lock` does not answer the project; empty when it does."""
+    reasons = []
+    if lock.config_hash != project.hash:
+        reasons.append("cog.yaml or the requirements changed")
+    if lock.platform != platform:
+        reasons.append(f"it is for {lock.platform}, not {platform}")
+    if lock.runtime_version != __version__:
+        reasons.append(f"it was made by cogsmith {lock.runtime_version}, this is {__version__}")
+    return reasons
