@@ -6,7 +6,8 @@ Names are loaded when they are first used (PEP 562), so `import cog` costs next 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # as type checkers read it; `typing` itself is slow to import
 
 __version__ = "0.1.0"
 
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from cog.secret import Secret as Secret
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'cog' has no attribute {name!r}")

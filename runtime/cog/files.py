@@ -54,6 +54,12 @@ class URLPath(pathlib.PosixPath):
         """Paths derived from this one (`.parent`, `/`) are plain paths."""
         return Path(*segments)
 
+    if sys.version_info < (3, 12):
+
+        @classmethod
+        def _from_parsed_parts(cls, *parts: Any) -> Any:
+            return Path._from_parsed_parts(*parts)  # type: ignore[attr-defined]  # noqa: SLF001
+
     def convert(self, folder: Optional[str] = None) -> Path:
         """Fetch once, into a temporary file (of `folder`) whose name ends in the URL's."""
         if self._converted is None:

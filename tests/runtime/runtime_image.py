@@ -74,6 +74,13 @@ class Server:
     def output(self) -> str:
         return self._output.read_text(errors="replace")
 
+    def wait_for_output(self, text: str) -> None:
+        """Wait until the container's log holds `text`."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.output():
+            assert time.monotonic() < deadline, self.output()
+            time.sleep(0.02)
+
     def worker_pid(self) -> int:
         """The process id of the worker, from /proc."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()

@@ -174,8 +174,7 @@ async def _files(given: Dict[str, Any], schema: InputSchema, folder: str) -> Any
 async def _finished(prediction: Prediction, request: Request, *, give_up: Callable[[Prediction], None]) -> None:
     """Wait for the end of a prediction; a client that hangs up meanwhile cancels it."""
     finished = asyncio.ensure_future(prediction.finished.wait())
-    # The body is read: the next thing to receive is the disconnect.
-    gone = asyncio.ensure_future(request.receive())
+    gone = asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait([finished, gone], return_when=asyncio.FIRST_COMPLETED)
         if not finished.done():
@@ -183,6 +182,12 @@ async def _finished(prediction: Prediction, request: Request, *, give_up: Callab
             await finished
     finally:
         gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    # Of a request without a content type the body is still to come.
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _answer(service: Service, prediction: Prediction, *, status: int = 200) -> Response:

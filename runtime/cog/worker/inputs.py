@@ -10,7 +10,6 @@ import inspect
 import os
 import pathlib
 import typing
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from cog.files import File, Path, URLPath
@@ -93,6 +92,8 @@ def _fetch(pending: List[Tuple[URLPath, List[Any], int]], folder: str) -> None:
     if len(pending) == 1:
         one(pending[0])
     elif pending:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(min(len(pending), PARALLEL_DOWNLOADS)) as pool:
             list(pool.map(one, pending))
 
