@@ -1,6 +1,6 @@
 """`cog.yaml` as a frozen value with every default explicit, and the hash of what a resolution depends on.
 
-Imports `errors` only; pydantic and the YAML reader are imported when a file is read, so that `--help` stays quick.
+Imports `errors` only; the YAML reader is imported when a file is read, so that `--help` stays quick.
 """
 
 from __future__ import annotations
