@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SDK = ROOT / "runtime"
 SERVER_PACKAGES = Path(fastapi.__file__).parent.parent
 
+BASE = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
 PATIENCE = 60
 """Seconds after which something that should happen does not."""
 
@@ -33,6 +36,11 @@ def document(properties: Mapping[str, Any], required: tuple[str, ...] = (), **mo
     """An OpenAPI document with this Input."""
     schema = {"type": "object", "properties": dict(properties), "required": list(required), "title": "Input"}
     return {"openapi": "3.0.2", "components": {"schemas": {"Input": schema, **more}}, "paths": {}}
+
+
+def children(pid: int) -> list[int]:
+    """The process ids of a process's children, zombies included."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 class Server:
@@ -83,9 +91,8 @@ class Server:
 
     def worker_pid(self) -> int:
         """The process id of the worker, from /proc."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        assert len(children) == 1, children
-        return int(children[0])
+        (worker,) = children(self.process.pid)
+        return worker
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and give the exit code."""
@@ -93,10 +100,9 @@ class Server:
         return self.process.wait(PATIENCE)
 
 
-def make_venv(folder: Path) -> Path:
-    """A virtual environment as the runtime layer lays it out; its Python."""
-    base = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    minor = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+def make_venv(folder: Path, *, base: Path, minor: str) -> Path:
+    """A virtual environment of the Python `base` (`3.11`: `minor`) as the runtime layer lays it out; its Python."""
+    minor = f"python{minor}"
     site = folder / "lib" / minor / "site-packages"
     site.mkdir(parents=True)
     (site / "cogsmith.pth").write_text(f"{SDK}\n")
@@ -116,10 +122,16 @@ def serving(
     packages: Mapping[str, str] | None = None,
     files: Mapping[str, str] | None = None,
     wait: bool = True,
+    wrapper: tuple[str, ...] = (),
+    python: tuple[Path, str, Path] = (BASE, MINOR, SERVER_PACKAGES),
     **environment: str,
 ) -> Iterator[Server]:
-    """Serve the model `source` (a `run.py`); `packages` are modules of its environment, `files` of its project."""
-    python = make_venv(folder / "venv")
+    """Serve the model `source` (a `run.py`); `packages` are modules of its environment, `files` of its project.
+
+    `wrapper` is put before the command; `python` is the interpreter, its version and the server's packages for it.
+    """
+    base, minor, server_packages = python
+    executable = make_venv(folder / "venv", base=base, minor=minor)
     site = next((folder / "venv/lib").iterdir()) / "site-packages"
     project = folder / "src"
     project.mkdir()
@@ -141,13 +153,13 @@ def serving(
         "PORT": str(port),
         "TMPDIR": str(folder / "tmp"),
         "COG_PREDICT_TYPE_STUB": "run.py:Runner",
-        "COGSMITH_SERVER_PATH": str(SERVER_PACKAGES),
+        "COGSMITH_SERVER_PATH": str(server_packages),
         **environment,
     }
     output = folder / "output"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [python, "-m", "cog.server.http", "--host", "127.0.0.1", *arguments],
+            [*wrapper, executable, "-m", "cog.server.http", "--host", "127.0.0.1", *arguments],
             cwd=project, env=env, stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
     server = Server(process, port, output, site)

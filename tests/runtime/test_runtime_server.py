@@ -6,8 +6,10 @@ import base64
 import concurrent.futures
 import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from runtime_image import PATIENCE, Server, document, serving
+from runtime_image import PATIENCE, Server, children, document, serving
 
 HELLO = """
     from cog import BaseRunner
@@ -448,3 +450,33 @@ def test_a_client_that_hangs_up_cancels(tmp_path: Path) -> None:
             server.wait_for_output("waiting")
         server.wait_for_output("cleaning up")
         server.wait("READY")
+
+
+def test_as_process_1(tmp_path: Path) -> None:
+    """Without an init in the image: orphans are buried, signals passed on, the exit code kept."""
+    unshare = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child")
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], check=False).returncode:
+        pytest.skip("unshare cannot make a process namespace here")
+    source = """
+        import os
+        from cog import BaseRunner
+        class Runner(BaseRunner):
+            def run(self) -> int:
+                child = os.fork()
+                if child == 0:
+                    os.setsid()
+                    if os.fork() == 0:
+                        os._exit(0)
+                    os._exit(0)
+                os.waitpid(child, 0)
+                return os.getppid()
+    """
+    with serving(tmp_path, source, wrapper=unshare) as server:
+        (init,) = children(server.process.pid)
+        assert server.predict()["output"] == 2, "the server is the child of process 1"
+        deadline = time.monotonic() + PATIENCE
+        while len(children(init)) > 1 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(children(init)) == 1, "no orphan is left"
+        os.kill(init, signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
