@@ -5,7 +5,6 @@ Subcommands are imported when they are called: `cogsmith --help` imports neither
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 
@@ -47,6 +46,8 @@ class LazyGroup(click.Group):
         """As click does it, with a did-you-mean."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and name not in COMMANDS:
+            import difflib
+
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             ctx.fail(f"there is no command `{name}`" + (f", did you mean `{near[0]}`?" if near else ""))
         return super().resolve_command(ctx, args)

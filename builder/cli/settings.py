@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform as host
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -62,10 +61,12 @@ def _epoch(text: str | None) -> int:
 
 
 def _file(path: Path) -> dict[str, object]:
+    if not path.exists():
+        return {}
+    import tomllib
+
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
         raise ConfigError(f"could not read `{path}`: {problem}", hint='it is TOML: name = "value"') from problem
     for name, value in values.items():

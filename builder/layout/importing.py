@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import ConfigError, StoreError
+from builder.inflate import GZIP, ZSTD, diff_id_of
 from builder.layout.export import CONTAINERD_NAME
-from builder.layout.inflate import GZIP, ZSTD, diff_id_of
 from builder.oci import (
     CONFIG,
     DOCKER_INDEX,

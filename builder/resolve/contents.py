@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from builder.errors import ResolveError
-from builder.layout.inflate import inflated
+from builder.inflate import inflated
 from builder.oci import PackedLayer
 from builder.plan import Interpreter
 from builder.report import Report

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from builder import sandbox
-from builder.engine.inflate import Inflated, inflate
+from builder.engine.inflate import Inflated
 from builder.engine.unpack import unpack, unpack_all
 from builder.errors import LayerError, StoreError
+from builder.inflate import inflate
 from builder.oci import PackedLayer
 from builder.report import Quiet
 from builder.store import Store

@@ -273,7 +273,7 @@ def test_layer_that_ends_early(store: Store, tmp_path: Path, end: int) -> None:
         media_type="application/vnd.oci.image.layer.v1.tar+gzip",
     )
     path = export(store, add_image(store, "x", [layer]), tmp_path / "x.tar", "oci-archive")
-    with Store.open(tmp_path / "other") as other, pytest.raises(CogsmithError, match="ends in the middle"):
+    with Store.open(tmp_path / "other") as other, pytest.raises(CogsmithError, match="ends early"):
         import_image(other, path=path, report=Quiet())
 
 
