@@ -5,6 +5,7 @@ Reads the signed indexes and the packages' maintainer scripts; makes no layer.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,13 +54,14 @@ def resolve_debian(
     store: Store,
     report: Report,
     keys: bytes | None = None,
+    now: dt.datetime | None = None,
 ) -> tuple[DebianBase, Interpreter, tuple[Remote, ...]]:
     """The newest packages of `suite` (with updates and security updates) that make a base for `architecture`.
 
     `mirrors` are base URLs (`http:`, `https:`, `file:`), the preferred one first; a snapshot of the archive is a
-    mirror like any other.  `keys` (binary OpenPGP certificates) replace Debian's own.  The packages are downloaded
-    into `store`, because whether the base is a pure layer depends on their maintainer scripts.  Raises `ResolveError`
-    or `FetchError`.
+    mirror like any other.  `keys` (binary OpenPGP certificates) replace Debian's own.  With `now`, expired keys and
+    outdated releases are refused.  The packages are downloaded into `store`, because whether the base is a pure layer
+    depends on their maintainer scripts.  Raises `ResolveError` or `FetchError`.
     """
     if suite not in PYTHON:
         raise ResolveError(f"`{suite}` is not a Debian suite that can be a base", hint=f"use {' or '.join(PYTHON)}")
@@ -70,6 +72,7 @@ def resolve_debian(
         keys=archive_keys() if keys is None else keys,
         store=store,
         report=report,
+        now=now,
     )
     packages = closure(index, wanted=PACKAGES[suite])
     debs = tuple(_deb(packages[name]) for name in sorted(packages))

@@ -6,10 +6,11 @@ Indexes go through `builder.fetch` and stay in the store by hash, so an unchange
 from __future__ import annotations
 
 import dataclasses
-import gzip
+import datetime as dt
 import lzma
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +41,14 @@ class Suite:
 
 
 def read_archive(
-    suite: str, *, architecture: str, mirrors: Sequence[str], keys: bytes, store: Store, report: Report
+    suite: str,
+    *,
+    architecture: str,
+    mirrors: Sequence[str],
+    keys: bytes,
+    store: Store,
+    report: Report,
+    now: dt.datetime | None = None,
 ) -> Index:
     """The packages of `suite`, its updates and its security updates, from whichever of `mirrors` have them.
 
@@ -53,7 +61,7 @@ def read_archive(
     found = []
     places = _places(mirrors)
     for name in (suite, f"{suite}-updates", f"{suite}-security"):
-        offered = find_suite(name, mirrors=places, keys=keys, required=name == suite)
+        offered = find_suite(name, mirrors=places, keys=keys, required=name == suite, now=now)
         if offered is not None:
             found.append(name)
             for text in _packages(offered, architecture=architecture, store=store, report=report):
@@ -63,7 +71,9 @@ def read_archive(
     return index
 
 
-def find_suite(name: str, *, mirrors: Sequence[str], keys: bytes, required: bool) -> Suite | None:
+def find_suite(
+    name: str, *, mirrors: Sequence[str], keys: bytes, required: bool, now: dt.datetime | None = None
+) -> Suite | None:
     """The release `name` of the first mirror that has it, and all mirrors that serve the very same one."""
     first: bytes | None = None
     release: Release | None = None
@@ -80,7 +90,7 @@ def find_suite(name: str, *, mirrors: Sequence[str], keys: bytes, required: bool
             problems.append(f"`{shown(url)}` does not exist")
             continue
         if release is None:
-            release = read_release(data, url=shown(url), keys=keys)
+            release = read_release(data, url=shown(url), keys=keys, now=now)
             check_suite(release, wanted=name, url=shown(url))
             first = data
         if data == first:
@@ -137,7 +147,7 @@ def _places(mirrors: Sequence[str]) -> list[str]:
     return list(places)
 
 
-def _packages(suite: Suite, *, architecture: str, store: Store, report: Report) -> list[bytes]:
+def _packages(suite: Suite, *, architecture: str, store: Store, report: Report) -> list[bytearray]:
     known = suite.release.fields.get("Architectures", "").split()
     if architecture not in known:
         raise ResolveError(
@@ -149,7 +159,7 @@ def _packages(suite: Suite, *, architecture: str, store: Store, report: Report) 
     return [_index(suite, folder=f"main/binary-{name}", store=store, report=report) for name in names]
 
 
-def _index(suite: Suite, *, folder: str, store: Store, report: Report) -> bytes:
+def _index(suite: Suite, *, folder: str, store: Store, report: Report) -> bytearray:
     files = suite.release.files
     path = next((f"{folder}/Packages{end}" for end in (".xz", ".gz", "") if f"{folder}/Packages{end}" in files), None)
     if path is None:
@@ -160,15 +170,23 @@ def _index(suite: Suite, *, folder: str, store: Store, report: Report) -> bytes:
     if suite.release.by_hash:
         urls = [f"{base}/{folder}/by-hash/SHA256/{file.sha256}" for base in bases] + urls
     remote = Remote(sha256=file.sha256, size=file.size, name=f"{suite.name} packages", urls=tuple(urls))
-    data = ensure([remote], store=store, report=report)[file.sha256].read_bytes()
+    file_path = ensure([remote], store=store, report=report)[file.sha256]
     try:
-        if path.endswith(".xz"):
-            data = lzma.decompress(data)
-        elif path.endswith(".gz"):
-            data = gzip.decompress(data)
-    except (lzma.LZMAError, OSError, EOFError) as problem:
+        return _plain(file_path, suffix=path.rpartition("Packages")[2])
+    except (lzma.LZMAError, zlib.error) as problem:
         raise ResolveError(f"`{path}` of the suite `{suite.name}` cannot be decompressed: {problem}") from problem
-    return data
+
+
+def _plain(path: Path, *, suffix: str) -> bytearray:
+    # Piece by piece: an index is 60 MB, and should be in memory once.
+    text = bytearray()
+    decompressor: lzma.LZMADecompressor | zlib._Decompress | None = None
+    if suffix:
+        decompressor = lzma.LZMADecompressor() if suffix == ".xz" else zlib.decompressobj(wbits=31)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 18):
+            text += decompressor.decompress(piece) if decompressor else piece
+    return text
 
 
 def _reason(problem: Exception) -> str:

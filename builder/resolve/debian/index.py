@@ -36,7 +36,7 @@ class Package:
 class _Paragraph:
     """A place in an index that was not needed yet."""
 
-    text: bytes
+    text: bytearray
     start: int
     end: int
     mirrors: tuple[str, ...]
@@ -50,7 +50,7 @@ class Index:
         self._essential: set[str] = set()
         self._providers: dict[str, set[str]] = {}
 
-    def add(self, text: bytes, *, mirrors: tuple[str, ...]) -> None:
+    def add(self, text: bytearray, *, mirrors: tuple[str, ...]) -> None:
         """Take in the paragraphs of one `Packages` file."""
         for start, end in _paragraphs(text):
             if not text.startswith(b"Package: ", start):
@@ -100,7 +100,7 @@ class Index:
         return package
 
 
-def _paragraphs(text: bytes) -> Iterator[tuple[int, int]]:
+def _paragraphs(text: bytearray) -> Iterator[tuple[int, int]]:
     start = 0
     while start < len(text):
         end = text.find(b"\n\n", start)

@@ -17,6 +17,8 @@ from builder.errors import ResolveError
 SUITES = {"bookworm": "12", "trixie": "13"}
 """Code names of the Debian releases that can be a base, and their numbers."""
 
+_SNAPSHOT = re.compile(r"/\d{8}T\d{6}Z/")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class IndexFile:
@@ -50,9 +52,11 @@ def archive_keys() -> bytes:
 def read_release(data: bytes, *, url: str, keys: bytes, now: dt.datetime | None = None) -> Release:
     """Verify the clear signature of `data` by one of `keys` and read what was signed.
 
-    `url` is named in errors.  With `now` a release past its `Valid-Until` is refused.  Raises `ResolveError`.
+    `url` is named in errors.  With `now`, keys that have expired are not trusted, and a release past its
+    `Valid-Until` is refused, unless `url` is that of a snapshot (a time stamp is part of its path).  Raises
+    `ResolveError`.
     """
-    fields = _fields(_verified(data, url=url, keys=keys))
+    fields = _fields(_verified(data, url=url, keys=keys, now=now))
     files: dict[str, IndexFile] = {}
     for line in fields.get("SHA256", "").splitlines():
         words = line.split()
@@ -61,7 +65,7 @@ def read_release(data: bytes, *, url: str, keys: bytes, now: dt.datetime | None 
     if "Codename" not in fields or not files:
         raise ResolveError(f"`{url}` is signed, but is no index of a Debian archive")
     until = fields.get("Valid-Until")
-    if now is not None and until and _date(until, url=url) < now:
+    if now is not None and until and _date(until, url=url) < now and not _SNAPSHOT.search(url):
         raise ResolveError(
             f"`{url}` is valid until {until} only",
             hint="the mirror is no longer updated: use another one, or check this machine's clock",
@@ -78,7 +82,7 @@ def check_suite(release: Release, *, wanted: str, url: str) -> None:
         )
 
 
-def _verified(data: bytes, *, url: str, keys: bytes) -> str:
+def _verified(data: bytes, *, url: str, keys: bytes, now: dt.datetime | None) -> str:
     certs = pysequoia.Cert.split_bytes(keys)
     signers: list[str] = []
 
@@ -93,11 +97,20 @@ def _verified(data: bytes, *, url: str, keys: bytes) -> str:
         made = "\n".join(f"signed by: {key.upper()}" for key in signers) or "no signature"
         raise ResolveError(
             f"the signature of `{url}` is not one of Debian's archive keys",
-            details=f"{made}\n{known}\n{problem}",
+            details=f"{made}\n{known}\n{str(problem).partition(chr(10))[0]}",
             hint="the mirror or something on the way to it changed the file, or this version of the program is too old "
             "to know the archive's newest key",
         ) from problem
-    if not result.valid_sigs or result.bytes is None:
+    # Sequoia asks whether a key was valid when it signed; a stolen one would say that it did so in time.
+    ends = {cert.fingerprint: cert.expiration for cert in certs}
+    last = [ends.get(signature.certificate) for signature in result.valid_sigs]
+    if now is not None and last and all(end is not None and end < now for end in last):
+        raise ResolveError(
+            f"the archive keys that signed `{url}` have expired",
+            details="\n".join(f"expired on {end:%Y-%m-%d}" for end in last if end),
+            hint="use a newer version of this program, which knows the archive's newer keys, or check the clock",
+        )
+    if not last or result.bytes is None:
         raise ResolveError(f"`{url}` bears no valid signature")
     return result.bytes.decode("utf-8", errors="replace")
 

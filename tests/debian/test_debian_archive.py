@@ -1,0 +1,263 @@
+"""Releases and indexes from real servers on loopback: what is genuine is read, what is not is refused."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import http.server
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pysequoia
+import pytest
+import small_debs
+
+from builder.errors import FetchError, ResolveError
+from builder.report import Quiet
+from builder.resolve.debian import resolve_debian
+from builder.resolve.debian.archive import read_archive, read_url
+from builder.resolve.debian.index import Index
+from builder.resolve.debian.release import archive_keys, check_suite, read_release
+from builder.store import Store
+
+
+class Warnings(Quiet):
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.seen.append(text)
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture(scope="module")
+def key() -> pysequoia.Tsk:
+    return pysequoia.Tsk.generate("Archive <archive@example.org>")
+
+
+@pytest.fixture
+def keys(key: pysequoia.Tsk) -> bytes:
+    return bytes(key.extract_certificate())
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the URL under which a web server on loopback serves it."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def fill(folder: Path, key: pysequoia.Tsk, suite: str = "bookworm", version: str = "1.0", **options: object) -> None:
+    pool = folder / "pool"
+    pool.mkdir(exist_ok=True)
+    path = small_debs.deb(pool, "hello", [("./usr/bin/hello", "exec", "hi")], version=version)
+    small_debs.release(folder, suite, small_debs.paragraph(path, "pool"), key=key, **options)
+
+
+def read(url: str, *, keys: bytes, store: Store, report: Quiet | None = None) -> Index:
+    return read_archive(
+        "bookworm", architecture="amd64", mirrors=[url], keys=keys, store=store, report=report or Quiet()
+    )
+
+
+@pytest.mark.parametrize("suffix", [".xz", ".gz", ""])
+@pytest.mark.parametrize("by_hash", [False, True])
+def test_a_genuine_archive(mirror, key, keys, store, suffix: str, by_hash: bool) -> None:
+    folder, url = mirror
+    fill(folder, key, suffix=suffix, by_hash=by_hash)
+    package = read(url, keys=keys, store=store).get("hello")
+    assert package is not None
+    assert (package.version, package.mirrors) == ("1.0", (url,))
+
+
+def test_a_file_mirror(tmp_path: Path, key, keys, store) -> None:
+    folder = tmp_path / "a mirror"
+    folder.mkdir()
+    fill(folder, key)
+    assert read(folder.as_uri(), keys=keys, store=store).get("hello") is not None
+
+
+def test_updates_win_whichever_suite_they_come_from(mirror, key, keys, store) -> None:
+    folder, url = mirror
+    fill(folder, key)
+    fill(folder, key, suite="bookworm-updates", version="1.0+b1")
+    fill(folder, key, suite="bookworm-security", version="1.0+b1~deb12u1")
+    report = Warnings()
+    package = read(url, keys=keys, store=store, report=report).get("hello")
+    assert package is not None
+    assert package.version == "1.0+b1"
+    assert not report.seen
+
+
+def test_without_security_updates_it_says_so(mirror, key, keys, store) -> None:
+    fill(mirror[0], key)
+    report = Warnings()
+    read(mirror[1], keys=keys, store=store, report=report)
+    assert report.seen == ["no mirror has `bookworm-security`: the base is without security updates"]
+
+
+def test_every_mirror_with_the_same_release_is_a_place_to_download_from(mirror, tmp_path, key, keys, store) -> None:
+    folder, url = mirror
+    fill(folder, key)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    index = read_archive(
+        "bookworm",
+        architecture="amd64",
+        mirrors=["http://127.0.0.1:1/debian", url, other.as_uri()],
+        keys=keys,
+        store=store,
+        report=Quiet(),
+    )
+    package = index.get("hello")
+    assert package is not None
+    assert package.mirrors == (url, other.as_uri())
+
+
+def test_changed_release(mirror, key, keys, store) -> None:
+    folder, url = mirror
+    fill(folder, key)
+    path = folder / "dists" / "bookworm" / "InRelease"
+    path.write_bytes(path.read_bytes().replace(b"Origin: Test", b"Origin: Evil"))
+    with pytest.raises(ResolveError, match="the signature of .*InRelease` is not one of Debian's archive keys"):
+        read(url, keys=keys, store=store)
+
+
+def test_text_outside_the_signature_is_not_believed(mirror, key, keys, store) -> None:
+    folder, url = mirror
+    fill(folder, key)
+    path = folder / "dists" / "bookworm" / "InRelease"
+    path.write_bytes(b"Codename: trixie\n\n" + path.read_bytes() + b"Codename: trixie\n")
+    try:
+        index = read(url, keys=keys, store=store)
+    except ResolveError:
+        return
+    assert index.get("hello") is not None
+
+
+@pytest.mark.parametrize("content", [b"", b"Suite: bookworm\nCodename: bookworm\n", b"<html>login here</html>"])
+def test_unsigned_release(mirror, keys, store, content: bytes) -> None:
+    folder, url = mirror
+    (folder / "dists" / "bookworm").mkdir(parents=True)
+    (folder / "dists" / "bookworm" / "InRelease").write_bytes(content)
+    with pytest.raises(ResolveError, match="signature"):
+        read(url, keys=keys, store=store)
+
+
+def test_a_key_that_is_not_trusted(mirror, key, store) -> None:
+    fill(mirror[0], key)
+    with pytest.raises(ResolveError, match="archive keys") as caught:
+        read(mirror[1], keys=archive_keys(), store=store)
+    assert "signed by: " in str(caught.value)
+    assert "trusted: " in str(caught.value)
+
+
+def test_an_expired_key(mirror, key, store) -> None:
+    fill(mirror[0], key)
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+    cert = key.extract_certificate().set_expiration(expiration=soon, certifier=key.certifier())
+    data = (mirror[0] / "dists" / "bookworm" / "InRelease").read_bytes()
+    assert read_release(data, url="x", keys=bytes(cert), now=soon - datetime.timedelta(hours=1))
+    with pytest.raises(ResolveError, match="the archive keys that signed `x` have expired"):
+        read_release(data, url="x", keys=bytes(cert), now=soon + datetime.timedelta(hours=1))
+
+
+def test_another_suite_under_this_name(mirror, key, keys, store) -> None:
+    fill(mirror[0], key, codename="trixie")
+    text = (mirror[0] / "dists" / "bookworm" / "InRelease").read_bytes()
+    assert read_release(text, url="x", keys=keys).codename == "trixie"
+    small_debs.release(mirror[0], "trixie", "", key=key)
+    shutil.rmtree(mirror[0] / "dists" / "bookworm")
+    (mirror[0] / "dists" / "trixie").rename(mirror[0] / "dists" / "bookworm")
+    with pytest.raises(ResolveError, match="is the release `trixie`, not `bookworm`"):
+        read(mirror[1], keys=keys, store=store)
+
+
+def test_a_release_that_is_too_old(mirror, key, keys) -> None:
+    fill(mirror[0], key, extra="Valid-Until: Sat, 01 Feb 2025 00:00:00 UTC\n")
+    data = (mirror[0] / "dists" / "bookworm" / "InRelease").read_bytes()
+    utc = datetime.UTC
+    release = read_release(data, url="x", keys=keys, now=datetime.datetime(2025, 1, 31, tzinfo=utc))
+    check_suite(release, wanted="bookworm", url="x")
+    late = datetime.datetime(2025, 2, 2, tzinfo=utc)
+    with pytest.raises(ResolveError, match="valid until Sat, 01 Feb 2025"):
+        read_release(data, url="x", keys=keys, now=late)
+    read_release(data, url="http://x.example/debian/20250131T000000Z/dists/bookworm", keys=keys, now=late)
+
+
+def test_changed_index(mirror, key, keys, store) -> None:
+    folder, url = mirror
+    fill(folder, key)
+    path = folder / "dists" / "bookworm" / "main" / "binary-amd64" / "Packages.xz"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(FetchError, match="bookworm packages"):
+        read(url, keys=keys, store=store)
+
+
+def test_an_index_that_is_gone(mirror, key, keys, store) -> None:
+    folder, url = mirror
+    fill(folder, key)
+    (folder / "dists" / "bookworm" / "main" / "binary-amd64" / "Packages.xz").unlink()
+    with pytest.raises(FetchError, match="bookworm packages"):
+        read(url, keys=keys, store=store)
+
+
+def test_an_architecture_that_the_suite_lacks(mirror, key, keys, store) -> None:
+    fill(mirror[0], key)
+    with pytest.raises(ResolveError, match="has no packages for `arm64`"):
+        read_archive("bookworm", architecture="arm64", mirrors=[mirror[1]], keys=keys, store=store, report=Quiet())
+
+
+def test_no_mirror(store) -> None:
+    with pytest.raises(ResolveError, match="no Debian mirror is configured") as caught:
+        resolve_debian(suite="bookworm", architecture="amd64", mirrors=(), store=store, report=Quiet())
+    assert "COGSMITH_DEBIAN_MIRROR" in (caught.value.hint or "")
+
+
+def test_a_mirror_without_the_suite(mirror, store) -> None:
+    with pytest.raises(ResolveError, match="no Debian mirror has the suite `bookworm`") as caught:
+        resolve_debian(suite="bookworm", architecture="amd64", mirrors=[mirror[1]], store=store, report=Quiet())
+    assert "COGSMITH_DEBIAN_MIRROR" in (caught.value.hint or "")
+
+
+def test_no_network(store) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://user:secret@127.0.0.1:{taken.getsockname()[1]}/debian"
+        with pytest.raises(ResolveError, match="no Debian mirror has the suite") as caught:
+            resolve_debian(suite="bookworm", architecture="amd64", mirrors=[url], store=store, report=Quiet())
+    assert "refused" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_unknown_suite(store) -> None:
+    with pytest.raises(ResolveError, match="`sid` is not a Debian suite that can be a base"):
+        resolve_debian(suite="sid", architecture="amd64", mirrors=["file:/x"], store=store, report=Quiet())
+
+
+@pytest.mark.network
+def test_a_real_release_tampered_with(mirror, mirrors, store) -> None:
+    """A copy of a real mirror's release is genuine, and no longer so once a hash in it is changed."""
+    data = next(found for place in mirrors if (found := read_url(f"{place}/dists/bookworm/InRelease")))
+    assert read_release(data, url="x", keys=archive_keys()).codename == "bookworm"
+    folder, url = mirror
+    (folder / "dists" / "bookworm").mkdir(parents=True)
+    at = data.index(b"main/binary-amd64/Packages.xz") - 80
+    changed = data[:at] + (b"0" if data[at : at + 1] != b"0" else b"1") + data[at + 1 :]
+    (folder / "dists" / "bookworm" / "InRelease").write_bytes(changed)
+    with pytest.raises(ResolveError, match="is not one of Debian's archive keys"):
+        resolve_debian(suite="bookworm", architecture="amd64", mirrors=[url], store=store, report=Quiet())
