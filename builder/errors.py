@@ -16,11 +16,14 @@ class CogsmithError(Exception):
     exit_code = 70
     """Of the program; each class has its own.  1 is for a prediction that failed, as upstream, and 2 is click's."""
 
+    advice: str | None = None
+    """The hint of errors that give none of their own."""
+
     def __init__(self, brief: str, *, details: str | None = None, hint: str | None = None) -> None:
         super().__init__(brief)
         self.brief = brief
         self.details = details
-        self.hint = hint
+        self.hint = hint or self.advice
 
     def __str__(self) -> str:
         parts = [self.brief]
@@ -35,6 +38,7 @@ class ConfigError(CogsmithError):
     """`cog.yaml`, or something it names, is wrong."""
 
     exit_code = 3
+    advice = "correct what is named above, and try again"
 
 
 class ResolveError(CogsmithError):
@@ -53,6 +57,7 @@ class LayerError(CogsmithError):
     """An input of a layer (wheel, deb, project file) is hostile, damaged or changed meanwhile."""
 
     exit_code = 6
+    advice = "the file is damaged, changed or hostile: get it again, or use another version"
 
 
 class StoreError(CogsmithError):
@@ -83,12 +88,14 @@ class LockError(CogsmithError):
     """The lock file is malformed, stale or incomplete."""
 
     exit_code = 11
+    advice = "make the lock again with `cogsmith lock`"
 
 
 class SchemaError(CogsmithError):
     """The model's source does not say what its inputs and outputs are."""
 
     exit_code = 12
+    advice = "correct the model's source at the place named above"
 
 
 class InputError(CogsmithError):

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-NEEDED = ("click", "deflate", "packaging", "pydantic", "pysequoia", "PyYAML", "requests", "tomli-w", "zstandard")
+NEEDED = ("click", "deflate", "packaging", "pysequoia", "PyYAML", "requests", "tomli-w", "zstandard")
 """What the builder imports, uv apart, which is a program."""
 
 

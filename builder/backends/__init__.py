@@ -7,13 +7,13 @@ the packer in `builder.layers` does, which is why every backend gives the same d
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
 
 from builder.errors import BackendError
 from builder.oci import PackedLayer
-from builder.plan import Plan
+from builder.plan import Plan, Remote
 from builder.report import Report
 from builder.store import Store
 
@@ -25,6 +25,10 @@ BACKENDS: dict[str, str] = {
 DEFAULT = "embedded"
 
 
+Fetch: TypeAlias = Callable[[Iterable[Remote]], Mapping[str, Path]]
+"""Downloads what a plan names by hash, verified: sha256 → path."""
+
+
 class Backend(Protocol):
     """What a module must offer to be a backend."""
 
@@ -32,12 +36,12 @@ class Backend(Protocol):
         """All that is missing here to carry out `plan`, each with what to do about it; empty when all is there."""
 
     def make(
-        self, plan: Plan, *, store: Store, local: Mapping[str, Path], threads: int, report: Report
+        self, plan: Plan, *, store: Store, local: Mapping[str, Path], fetch: Fetch, threads: int, report: Report
     ) -> Sequence[PackedLayer]:
         """Put every layer of `plan` into the store that is not there, and return all in the order of the plan.
 
         A base image's layers need not be there.  `local` maps sha256 → path of the files that need no download (the
-        project's and the runtime's); `threads` bounds the work done at once.
+        project's and the runtime's), `fetch` gets the others; `threads` bounds the work done at once.
         """
 
 

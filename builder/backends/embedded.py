@@ -8,11 +8,12 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import assert_never
 
 from builder import oci
+from builder.backends import Fetch
 from builder.codec import codec_for
 from builder.errors import LayerError
-from builder.fetch import ensure
 from builder.layers.pack import pack
 from builder.oci import PackedLayer
 from builder.plan import (
@@ -41,13 +42,16 @@ def check(plan: Plan) -> Sequence[str]:
     return []
 
 
-def make(plan: Plan, *, store: Store, local: Mapping[str, Path], threads: int, report: Report) -> Sequence[PackedLayer]:
+def make(
+    plan: Plan, *, store: Store, local: Mapping[str, Path], fetch: Fetch, threads: int, report: Report
+) -> Sequence[PackedLayer]:
     """Make the layers that the store lacks, at most `threads` at a time; the result is in the order of the plan."""
     layers = plan.layers
     made = {i: found for i, layer in enumerate(layers) if (found := _present(layer, plan=plan, store=store))}
     missing = [i for i in range(len(layers)) if i not in made]
     if missing:
-        inputs = _inputs([layers[i] for i in missing], plan=plan, store=store, local=local, report=report)
+        wanted = _wanted([layers[i] for i in missing])
+        inputs = {**local, **fetch([remote for remote in plan.remotes if remote.sha256 in wanted])}
         with concurrent.futures.ThreadPoolExecutor(max_workers=threads) as pool:
             futures = {
                 pool.submit(_make, layers[i], plan=plan, store=store, inputs=inputs, threads=threads, report=report): i
@@ -86,9 +90,8 @@ def _locked(plan: Plan, key: str) -> Locked | None:
     return next((locked for locked in plan.locked if locked.key == key), None)
 
 
-def _inputs(
-    layers: Sequence[Layer], *, plan: Plan, store: Store, local: Mapping[str, Path], report: Report
-) -> Mapping[str, Path]:
+def _wanted(layers: Sequence[Layer]) -> set[str]:
+    """sha256 of the downloads that these layers are made from."""
     wanted: set[str] = set()
     for layer in layers:
         match layer:
@@ -98,8 +101,9 @@ def _inputs(
                 wanted |= {wheel.sha256 for wheel in layer.wheels}
             case FilesLayer() | BaseLayer():
                 pass
-    remotes = [remote for remote in plan.remotes if remote.sha256 in wanted]
-    return {**local, **ensure(remotes, store=store, report=report)}
+            case _:
+                assert_never(layer)
+    return wanted
 
 
 def _make(

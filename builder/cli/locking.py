@@ -113,8 +113,17 @@ def resolve(
 
 
 def _key(project: Project, *, settings: Settings, platform: str) -> str:
+    """What a remembered resolution depends on, besides the world: the project, this release, the index settings."""
+    from builder.resolve.indexes import settings_files
+
+    files = []
+    for path in settings_files(settings.env):
+        if path.is_file():
+            stat = path.stat()
+            files.append([os.fspath(path), stat.st_size, stat.st_mtime_ns])
     indexes = sorted((k, v) for k, v in settings.env.items() if k.startswith(INDEX_VARIABLES))
-    parts: list[Any] = [project.hash, platform, __version__, settings.mirrors, indexes, os.fspath(project.root)]
+    root = os.fspath(project.root)
+    parts: list[Any] = [project.hash, platform, __version__, settings.mirrors, indexes, files, root]
     return hashlib.sha256(canonical_json(parts)).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from builder.errors import BackendError, ConfigError
 from builder.lock import FILE_NAME as LOCK_NAME
 from builder.lock import Lock
 from builder.oci import PackedLayer
-from builder.plan import BaseLayer, Compression, Entry, Plan
+from builder.plan import BaseLayer, Compression, Entry, Plan, Remote
 from builder.store import Store, StoredImage
 
 MAX_PARENTS = 100
@@ -143,12 +143,21 @@ def make_layers(
 ) -> Sequence[PackedLayer]:
     """Have the layers of a plan made by the backend of that name, after it has said all that it lacks."""
     from builder.backends import backend
+    from builder.fetch import ensure
+    from builder.resolve.indexes import uv_environment
+    from builder.resolve.python import session_factory
 
     chosen = backend(backend_name)
     missing = chosen.check(plan)
     if missing:
         raise BackendError(f"the backend `{backend_name}` cannot build this here", details="\n".join(missing))
-    return chosen.make(plan, store=store, local=local, threads=settings.threads, report=console)
+
+    def fetch(remotes: Iterable[Remote]) -> Mapping[str, Path]:
+        # The credentials of private indexes are in the user's settings, never in a lock or a plan.
+        session = session_factory(uv_environment(settings.env, report=console))
+        return ensure(remotes, store=store, report=console, new_session=session)
+
+    return chosen.make(plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console)
 
 
 def build_project(

@@ -95,6 +95,11 @@ def credentials(env: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     return found
 
 
+def settings_files(env: Mapping[str, str]) -> list[Path]:
+    """The files of pip and uv that can change a resolution, whether or not they exist."""
+    return [*_uv_files(env), *_pip_files(env)]
+
+
 def _uv_settings(env: Mapping[str, str]) -> set[str]:
     """Which kinds of settings uv has of its own, from the environment and its configuration files."""
     kinds = {

@@ -53,6 +53,7 @@ def resolve(
         platform=platform,
         glibc=glibc,
         keep=keep,
+        folder=(project / (config.python_requirements or "")).parent if config.python_requirements else project,
         store=world.store,
         env=world.env,
         report=world.report,

@@ -121,4 +121,5 @@ def _folder() -> Path:
 
 def _belongs(entry: Entry) -> bool:
     parts = entry.path.split("/")
-    return "__pycache__" not in parts and not any(part.startswith(".") for part in parts)
+    own = parts[0] == "cog" or parts[0].endswith(".dist-info")
+    return own and "__pycache__" not in parts and not any(part.startswith(".") for part in parts)

@@ -93,7 +93,11 @@ def explained(problem: ResolveError, *, target: str) -> ResolveError:
         if match:
             name = match.groupdict().get("name") or ""
             return ResolveError(brief.format(target=target, name=name.rstrip(",.")), details=output, hint=hint)
-    return ResolveError(f"could not resolve the Python packages for {target}", details=problem.details)
+    return ResolveError(
+        f"could not resolve the Python packages for {target}",
+        details=problem.details,
+        hint="what uv says above names the requirement; change it, or the index that it comes from",
+    )
 
 
 def _without_frame(details: str) -> str:
@@ -104,6 +108,11 @@ def _without_frame(details: str) -> str:
 
 
 _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"(?:download|read|fetch) `(?P<name>[^`]+)`.*(?:extract archive|ZIP file|zip)",
+        "the wheel of `{name}` is damaged or hostile",
+        "get it again, from another index, or ask for another version",
+    ),
     (
         r"network (?:was|is) disabled|not found in the cache",
         "the Python packages cannot be resolved without a network",

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, Cogsmith, Ordinary
 
 pytestmark = [pytest.mark.network, pytest.mark.xdist_group("digest")]
 
-NEEDED = ("click", "deflate", "packaging", "pydantic", "pysequoia", "PyYAML", "requests", "tomli-w", "uv", "zstandard")
+NEEDED = ("click", "deflate", "packaging", "pysequoia", "PyYAML", "requests", "tomli-w", "uv", "zstandard")
 
 
 @pytest.fixture(scope="session")
