@@ -102,9 +102,10 @@ def arrange(members: Iterable[Member], *, epoch: int) -> list[Member]:
     by_path: dict[str, Member] = {}
     for member in members:
         check_path(member.path)
-        seen = by_path.setdefault(member.path, member)
-        if seen is not member and not (seen.type == "dir" and seen == member):
+        seen = by_path.get(member.path)
+        if seen is not None and not (seen.type == "dir" and seen == member):
             raise LayerError(f"`/{member.path}` is there twice in one layer")
+        by_path[member.path] = member
     for path in list(by_path):
         while "/" in path:
             path = path.rpartition("/")[0]
