@@ -212,6 +212,8 @@ def _read_record(entries: Mapping[str, Entry], *, info: str, reader: Reader, lab
         text = _read(entries[f"{info}/RECORD"], reader=reader, label=label).decode()
         rows: dict[str, _Row] = {}
         for fields in csv.reader(io.StringIO(text, newline=""), strict=True):
+            if len(fields) > 3:
+                raise csv.Error(f"a line has {len(fields)} fields: {','.join(fields)}")
             if fields:
                 path, digest, size = (*fields, "", "")[:3]
                 rows["/".join(part for part in path.split("/") if part not in ("", "."))] = _Row(hash=digest, size=size)

@@ -22,6 +22,8 @@ EPOCH = 1735689600
 
 def record_row(path: str, data: bytes) -> str:
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+    if "," in path or '"' in path:
+        path = '"' + path.replace('"', '""') + '"'
     return f"{path},sha256={digest},{len(data)}"
 
 

@@ -336,7 +336,7 @@ def test_wheels_that_are_none(tmp_path: Path) -> None:
     newer = files | {"demo-1.0.dist-info/WHEEL": b"Wheel-Version: 2.0\n"}
     newer["demo-1.0.dist-info/RECORD"] = b"demo-1.0.dist-info/RECORD,,\n"
     assert "wheel format 2" in refused(wheel(newer), tmp_path)
-    for record in (b"\xff", b'"unclosed\n'):
+    for record in (b"\xff", b'"unclosed\n', b"one,sha256=,2,three\n"):
         assert "RECORD" in refused(wheel(files | {"demo-1.0.dist-info/RECORD": record}), tmp_path)
 
 
