@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ def scan_files(project: Project, *, store: Store) -> Files:
     runtime, local = runtime_files(hash_file=store.hash_file)
     source = scan(project.root, hash_file=store.hash_file)
     entries = tuple(entry for entry in source.entries if entry.path != LOCK_NAME)
-    own = {entry.sha256: project.root / entry.path for entry in entries if entry.type == "file"}
+    # Names in a plan are UTF-8; this host's locale may have another encoding.
+    own = {entry.sha256: project.root / os.fsdecode(entry.path.encode()) for entry in entries if entry.type == "file"}
     return Files(source=entries, runtime=runtime, local={**local, **own})
 
 

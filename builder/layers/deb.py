@@ -108,7 +108,7 @@ def read_control(path: Path, *, decompressors: Decompressors = STANDARD) -> Cont
         data = b"".join(_plain(file, section, make, path=path))
     files: dict[str, ControlFile] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:", encoding="utf-8") as tar:
             for info in tar:
                 if info.isreg():
                     content = tar.extractfile(info)
@@ -137,7 +137,7 @@ def read_data(path: Path, *, spool: BinaryIO, decompressors: Decompressors = STA
         base = spool.seek(0, io.SEEK_END)
         tee = _Tee(_plain(file, section, make, path=path), spool)
         try:
-            with tarfile.open(fileobj=tee, mode="r|", bufsize=CHUNK) as tar:
+            with tarfile.open(fileobj=tee, mode="r|", bufsize=CHUNK, encoding="utf-8") as tar:
                 for info in tar:
                     yield _entry(info, base=base, path=path)
                 tee.drain()

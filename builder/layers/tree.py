@@ -94,7 +94,7 @@ def read_tar(spool: BinaryIO, *, epoch: int) -> Root:
     root = Root(epoch=epoch)
     spool.seek(0)
     try:
-        with tarfile.open(fileobj=spool, mode="r:") as tar:
+        with tarfile.open(fileobj=spool, mode="r:", encoding="utf-8") as tar:
             for info in tar:
                 _place_tar(info, root=root, spool=spool)
     except tarfile.TarError as problem:

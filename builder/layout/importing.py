@@ -167,7 +167,11 @@ def _archive(store: Store, *, path: Path, report: Report) -> _Layout:
     files: dict[str, str] = {}
     total = path.stat().st_size
     try:
-        with explaining(f"read `{path}`"), path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as archive:
+        with (
+            explaining(f"read `{path}`"),
+            path.open("rb") as raw,
+            tarfile.open(fileobj=raw, mode="r|*", encoding="utf-8") as archive,
+        ):
             for member in archive:
                 name = posixpath.normpath(member.name)
                 if member.isreg():

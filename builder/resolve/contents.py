@@ -88,7 +88,7 @@ def _read_layer(file: BinaryIO, *, layer: PackedLayer, facts: dict[str, _Fact]) 
     added: dict[str, _Fact] = {}
     known = collections.ChainMap(added, facts)
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
+        with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as archive:
             for member in archive:
                 path = posixpath.normpath(member.name).lstrip("/")
                 if posixpath.basename(path).startswith(".wh."):

@@ -122,13 +122,14 @@ def _entry(item: os.DirEntry[str], *, path: str, hash_file: HashFile) -> Entry:
 
 
 def _checked(path: str) -> str:
+    """The name as UTF-8 has it, whatever encoding this host's locale has."""
+    raw = os.fsencode(path)
     try:
-        path.encode()
-    except UnicodeEncodeError as problem:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as problem:
         raise LayerError(
-            f"the name {os.fsencode(path)!r} is not UTF-8", hint=f"rename it, or name it in `{ignore.FILE_NAME}`"
+            f"the name {raw!r} is not UTF-8", hint=f"rename it, or name it in `{ignore.FILE_NAME}`"
         ) from problem
-    return path
 
 
 def _unreadable(path: Path, problem: OSError) -> LayerError:

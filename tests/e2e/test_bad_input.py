@@ -99,7 +99,7 @@ def test_no_cog_yaml(fresh: Cogsmith, tmp_path: Path) -> None:
         ('build:\n  python_version: "3.11"\n  run: [make]\nrun: "run.py:Runner"\n', "build.run"),
         ('build:\n  python_version: "3.12"\nrun: "run.py:Runner"\n', "base_image"),
         ('build:\n  python_version: "3.11"\n  python_requirements: none.txt\nrun: "run.py:Runner"\n', "none.txt"),
-        ("build:\n  python_version: &a [*a, *a]\n", "python_version"),
+        ("build:\n  python_version: &a [*a, *a]\n", "aliases"),
     ],
 )
 def test_malformed_cog_yaml(fresh: Cogsmith, tmp_path: Path, yaml: str, said: str) -> None:

@@ -29,6 +29,7 @@ def warm(cogsmith: Cogsmith, shared: Path) -> tuple[Path, str, Path]:
         (draft / "script.sh").write_text("#!/bin/sh\n")
         (draft / "script.sh").chmod(0o755)
         (draft / "link").symlink_to("run.py")
+        (draft / "naïve.txt").write_text("a name that is not ASCII")
         cogsmith("lock", cwd=draft)
         draft.rename(folder)
     digest = cogsmith("build", "--locked", "-t", "digest", cwd=folder).out.strip()
