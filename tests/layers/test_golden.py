@@ -1,0 +1,57 @@
+"""The bytes of layers are pinned: one digest holds order, mode, time, owner, framing and compression at once.
+
+If one of these must change, raise `LAYER_FORMAT` in `builder.plan` and say so in docs/layer-format.md.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import golden_layers
+import pytest
+from small_wheels import packed
+
+from builder.plan import Compression
+
+DIFF_IDS = {
+    "files": "sha256:fb247f93abb931d931203b7699f3bf46c702998549ec45ae10cde401067ff59f",
+    "runtime": "sha256:1ce62d522db8237b1dc4da914c3cb5481a6cb3ffcad95f6e2157a0e53a8ae71d",
+    "wheels": "sha256:f10c13221b679e6c039e03acb88dd4145b331cadf6548c597633255817a20d34",
+}
+DIGESTS = {
+    ("files", "gzip"): "sha256:1cf37b9e0c14c3cbb507adc65eed69bef3f43fa1b86c14831e10b6048f4e359f",
+    ("files", "zstd"): "sha256:ed5ef3edaf00cbfda778adbb249a7544a183e3bb00f335ae4c8ff605e8b2083f",
+    ("runtime", "gzip"): "sha256:ef37091dcac28e98fae6759cf8184307dd086f11cafe6cd3a8cf45ba3d23e7d5",
+    ("runtime", "zstd"): "sha256:bb716d1874b8dfeed05c190fcf430a52550b08c26eec476f510e9e9f44a32149",
+    ("wheels", "gzip"): "sha256:457e1f9437697a96261dd7f8e151739a2e79f4ddf761f6dceb37f0f321ab8ea0",
+    ("wheels", "zstd"): "sha256:e5bcc5149b4413c340c91e89beb1c912d5ca6a696400245977a016ef0faffdd9",
+}
+
+
+def listing(blob: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(blob)) as tar:
+        return [
+            f"{m.type.decode()} {m.mode:04o} {m.uid}/{m.gid} {m.mtime} {m.size} {m.name}"
+            + (f" -> {m.linkname}" if m.linkname else "")
+            for m in tar
+        ]
+
+
+@pytest.mark.parametrize("kind", ["files", "runtime", "wheels"])
+def test_tar(kind: str, tmp_path: Path) -> None:
+    spec, inputs = getattr(golden_layers, kind)(tmp_path)
+    result, blob = packed(spec, inputs, compression="plain")
+    assert listing(blob) == (golden_layers.DATA / f"{kind}.txt").read_text().splitlines()
+    assert result.digest == result.diff_id
+    assert result.diff_id == DIFF_IDS[kind], "the entries are the same: their bytes or headers differ"
+
+
+@pytest.mark.parametrize(("kind", "compression"), DIGESTS)
+def test_blob(kind: str, compression: Compression, tmp_path: Path) -> None:
+    spec, inputs = getattr(golden_layers, kind)(tmp_path)
+    result, blob = packed(spec, inputs, compression=compression)
+    assert result.diff_id == DIFF_IDS[kind]
+    assert result.size == len(blob)
+    assert result.digest == DIGESTS[kind, compression], "the tar is the same: framing or compression differs"
