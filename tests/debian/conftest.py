@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from builder.layers.debian import debian_root
+from builder.layers.root import Root
 from builder.lock import DebianBase
-from builder.plan import DebianLayer, Interpreter, Remote
+from builder.plan import DebianLayer, Interpreter, Remote, to_plain
 from builder.report import Quiet
 from builder.resolve.debian import host_mirrors, resolve_debian
 from builder.store import Store
@@ -63,3 +65,15 @@ def work(base: Callable[[str, str], Base], shared_store: Store) -> Callable[[str
         return layer, {deb.sha256: shared_store.file_path(deb.sha256) for deb in found.debs}
 
     return get
+
+
+@pytest.fixture(scope="session")
+def made(work: Callable[[str, str], Work]) -> Callable[[str, str], Root]:
+    """The tree of a suite for an architecture, made once: to look at, not to change."""
+
+    @functools.cache
+    def make(suite: str, architecture: str) -> Root:
+        layer, inputs = work(suite, architecture)
+        return debian_root(to_plain(layer), inputs, 2)
+
+    return make

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import functools
 import http.server
 import shutil
@@ -133,7 +133,7 @@ def test_changed_release(mirror, key, keys, store) -> None:
     fill(folder, key)
     path = folder / "dists" / "bookworm" / "InRelease"
     path.write_bytes(path.read_bytes().replace(b"Origin: Test", b"Origin: Evil"))
-    with pytest.raises(ResolveError, match="the signature of .*InRelease` is not one of Debian's archive keys"):
+    with pytest.raises(ResolveError, match=r"the signature of .*InRelease` is not one of Debian's archive keys"):
         read(url, keys=keys, store=store)
 
 
@@ -168,12 +168,12 @@ def test_a_key_that_is_not_trusted(mirror, key, store) -> None:
 
 def test_an_expired_key(mirror, key, store) -> None:
     fill(mirror[0], key)
-    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
     cert = key.extract_certificate().set_expiration(expiration=soon, certifier=key.certifier())
     data = (mirror[0] / "dists" / "bookworm" / "InRelease").read_bytes()
-    assert read_release(data, url="x", keys=bytes(cert), now=soon - datetime.timedelta(hours=1))
+    assert read_release(data, url="x", keys=bytes(cert), now=soon - dt.timedelta(hours=1))
     with pytest.raises(ResolveError, match="the archive keys that signed `x` have expired"):
-        read_release(data, url="x", keys=bytes(cert), now=soon + datetime.timedelta(hours=1))
+        read_release(data, url="x", keys=bytes(cert), now=soon + dt.timedelta(hours=1))
 
 
 def test_another_suite_under_this_name(mirror, key, keys, store) -> None:
@@ -190,10 +190,10 @@ def test_another_suite_under_this_name(mirror, key, keys, store) -> None:
 def test_a_release_that_is_too_old(mirror, key, keys) -> None:
     fill(mirror[0], key, extra="Valid-Until: Sat, 01 Feb 2025 00:00:00 UTC\n")
     data = (mirror[0] / "dists" / "bookworm" / "InRelease").read_bytes()
-    utc = datetime.UTC
-    release = read_release(data, url="x", keys=keys, now=datetime.datetime(2025, 1, 31, tzinfo=utc))
+    utc = dt.UTC
+    release = read_release(data, url="x", keys=keys, now=dt.datetime(2025, 1, 31, tzinfo=utc))
     check_suite(release, wanted="bookworm", url="x")
-    late = datetime.datetime(2025, 2, 2, tzinfo=utc)
+    late = dt.datetime(2025, 2, 2, tzinfo=utc)
     with pytest.raises(ResolveError, match="valid until Sat, 01 Feb 2025"):
         read_release(data, url="x", keys=keys, now=late)
     read_release(data, url="http://x.example/debian/20250131T000000Z/dists/bookworm", keys=keys, now=late)

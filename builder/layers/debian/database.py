@@ -67,11 +67,7 @@ def _relations(value: str) -> str:
 
 
 def _conffiles(package: Package, *, root: Root) -> str:
-    lines = []
-    for path in conffiles(package):
-        digest = hashlib.md5(root.read(path), usedforsecurity=False).hexdigest()
-        lines.append(f"\n {path} {digest}")
-    return "".join(lines)
+    return "".join(f"\n {path} {_md5(path, root=root)}" for path in conffiles(package))
 
 
 def conffiles(package: Package) -> list[str]:
@@ -93,6 +89,18 @@ def _write_info(package: Package, *, root: Root, paths: list[str]) -> None:
         node = root.node(f"{stem}.{name}")
         assert node is not None
         node.mtime = file.mtime
+    if "md5sums" not in package.control.files:
+        sums = ((_md5(path, root=root), path) for path in paths if _is_file(path, root=root))
+        root.write(f"{stem}.md5sums", "".join(f"{digest}  {path}\n" for digest, path in sums))
+
+
+def _is_file(path: str, *, root: Root) -> bool:
+    node = root.node(path)
+    return node is not None and node.type == "file"
+
+
+def _md5(path: str, *, root: Root) -> str:
+    return hashlib.md5(root.read(path), usedforsecurity=False).hexdigest()
 
 
 def _write_triggers(packages: Iterable[Package], *, root: Root) -> None:
@@ -106,9 +114,9 @@ def _write_triggers(packages: Iterable[Package], *, root: Root) -> None:
                 continue
             options = "/noawait" if words[0].endswith("-noawait") else ""
             if words[1].startswith("/"):
-                files.append(f"{words[1]} {package.name}{options}\n")
+                files.append(f"{words[1]} {info_name(package)}{options}\n")
             else:
-                explicit.setdefault(words[1], []).append(f"{package.name}{options}\n")
+                explicit.setdefault(words[1], []).append(f"{info_name(package)}{options}\n")
     root.write(f"{ADMIN}/triggers/File", "".join(files))
     for name, lines in explicit.items():
         root.write(f"{ADMIN}/triggers/{name}", "".join(lines))

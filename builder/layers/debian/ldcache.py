@@ -34,22 +34,19 @@ def update_cache(root: Root, *, version: str) -> None:
 
     `version` is that of the package `libc-bin` (`2.36-9+deb12u14`), which the cache names.
     """
-    libraries: dict[tuple[str, int], Library] = {}
+    libraries: list[Library] = []
     seen: set[str] = set()
     for folder in _folders(root):
         real = root.real(folder, follow=True)
-        if real in seen:
-            continue
-        seen.add(real)
-        for library in _libraries(root, folder):
-            # The first folder that has a library wins.
-            libraries.setdefault((library.name, library.flags), library)
-    root.write("etc/ld.so.cache", cache(libraries.values(), version=version))
+        if real not in seen:
+            seen.add(real)
+            libraries += _libraries(root, folder)
+    root.write("etc/ld.so.cache", cache(libraries, version=version))
     root.mkdir("var/cache/ldconfig", mode=0o700)
 
 
 def cache(libraries: Iterable[Library], *, version: str) -> bytes:
-    """The bytes of the cache."""
+    """The bytes of the cache; of libraries with the same name, the loader takes the first one given."""
     ordered = sorted(libraries, key=_order, reverse=True)
     offsets, strings = _strings([text for library in ordered for text in (library.name, library.path)])
     header = 48
@@ -70,7 +67,7 @@ def cache(libraries: Iterable[Library], *, version: str) -> bytes:
 
 def _folders(root: Root) -> list[str]:
     folders = list(_configured(root, "etc/ld.so.conf"))
-    return [*folders, "/lib", "/usr/lib", "/lib64", "/usr/lib64"]
+    return [*folders, "/lib", "/usr/lib"]  # and the multiarch ones, which Debian configures as well
 
 
 def _configured(root: Root, path: str) -> Iterable[str]:
@@ -90,24 +87,22 @@ def _configured(root: Root, path: str) -> Iterable[str]:
 
 
 def _libraries(root: Root, folder: str) -> Iterable[Library]:
-    best: dict[str, tuple[str, Library, bool]] = {}
+    files: dict[str, list[str]] = {}
+    flags: dict[str, int] = {}
     for name in root.names(folder):
         if not (name.startswith(("lib", "ld-", "ld.so")) and ".so" in name) or name.endswith((".py", ".gdb")):
             continue
-        link = root.node(f"{folder}/{name}")
         node = root.node(f"{folder}/{name}", follow=True)
-        if link is None or node is None or node.type != "file" or node.content is None:
+        if node is None or node.type != "file":
             continue
         found = _soname(root.read(f"{folder}/{name}"))
-        if found is None:
-            continue
-        soname, flags = found[0] or name, found[1]
-        library = Library(name=soname, path=f"{folder}/{soname}", flags=flags)
-        best[soname] = (name, library, link.type == "symlink")
-    for soname, (name, library, _) in best.items():
+        if found is not None:
+            files.setdefault(found[0] or name, []).append(name)
+            flags[found[0] or name] = found[1]
+    for soname, names in files.items():
         if not root.exists(f"{folder}/{soname}"):
-            root.symlink(f"{folder}/{soname}", name)
-        yield library
+            root.symlink(f"{folder}/{soname}", max(names, key=_parts))
+        yield Library(name=soname, path=f"{folder}/{soname}", flags=flags[soname])
 
 
 def _soname(data: bytes) -> tuple[str, int] | None:
@@ -149,9 +144,12 @@ _NUMBER_OR_TEXT = re.compile(r"\d+|\D")
 
 
 def _order(library: Library) -> tuple[list[tuple[int, int]], int]:
+    return _parts(library.name), library.flags
+
+
+def _parts(name: str) -> list[tuple[int, int]]:
     # glibc's _dl_cache_libcmp: runs of digits compare as numbers, and as greater than any other character.
-    name = [(1, int(part)) if part.isdigit() else (0, ord(part)) for part in _NUMBER_OR_TEXT.findall(library.name)]
-    return name, library.flags
+    return [(1, int(part)) if part.isdigit() else (0, ord(part)) for part in _NUMBER_OR_TEXT.findall(name)]
 
 
 def _strings(texts: list[str]) -> tuple[dict[str, int], bytes]:

@@ -21,8 +21,9 @@ KINDS = ("config", "preinst", "postinst")
 def identity(control: Control, kind: str) -> str:
     """The hash by which the script `kind` of a package is known."""
     text = control.files[kind].data
-    version = re.escape(control.fields["Version"].encode())
-    text = re.sub(rb"(?<![\w.+~-])" + version + rb"(?![\w.+~-])", b"@VERSION@", text)
+    version = control.fields["Version"].encode()
+    if len(version) > 2 and not version.isalnum():  # a version `1` would blank much else
+        text = re.sub(rb"(?<![\w.+~$-])" + re.escape(version) + rb"(?![\w.+~-])", b"@VERSION@", text)
     text = re.sub(rb"^(# (?:Automatically added by|Triggers added by) dh_\w+)/\S+$", rb"\1", text, flags=re.MULTILINE)
     return hashlib.sha256(text).hexdigest()
 

@@ -63,7 +63,10 @@ def read_packages(paths: Sequence[tuple[str, Path]], *, threads: int) -> list[Pa
             spools.put(spool)
 
     with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        return list(pool.map(read, paths))
+        # The largest first, so that no thread is left with a large one at the end.
+        largest = sorted(range(len(paths)), key=lambda i: paths[i][1].stat().st_size, reverse=True)
+        futures = {i: pool.submit(read, paths[i]) for i in largest}
+        return [futures[i].result() for i in range(len(paths))]
 
 
 def unpack(package: Package, *, root: Root, unpacked: Unpacked) -> None:
@@ -75,7 +78,8 @@ def unpack(package: Package, *, root: Root, unpacked: Unpacked) -> None:
     listed = unpacked.lists.setdefault(package.name, [])
     replaces = unpacked.replaces[package.name] = _names(package.control.fields.get("Replaces", ""))
     nodes: dict[str, Node] = {}
-    for entry in package.entries:
+    # dpkg leaves symbolic links for last, and lists them last.
+    for entry in sorted(package.entries, key=lambda entry: entry.type == "symlink"):
         listed.append(entry.path)
         path = entry.path
         if entry.type == "dir":
