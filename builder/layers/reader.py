@@ -23,6 +23,9 @@ else:
 PIECE = 256 << 10
 """Bytes read or inflated at a time: they stay in a core's cache while they are inflated, checked and hashed."""
 
+RAW_PIECE = 64 << 10
+"""Deflated bytes read at a time: what one holds seldom inflates to more than a `PIECE`, so that little is left over."""
+
 OPEN_FILES = 16
 
 crc32: Callable[[bytes, int], int] = _fast.crc32
@@ -91,8 +94,8 @@ class Reader:
         stream = _fast.decompressobj(-zlib.MAX_WBITS)
         sha256 = hashlib.sha256() if content.sha256 else None
         done, crc = 0, 0
-        for start in range(0, content.compressed_size, PIECE):
-            length = min(PIECE, content.compressed_size - start)
+        for start in range(0, content.compressed_size, RAW_PIECE):
+            length = min(RAW_PIECE, content.compressed_size - start)
             raw = self.read(content.path, offset=content.offset + start, size=length)
             pending = raw
             while True:

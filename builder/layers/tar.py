@@ -32,6 +32,8 @@ NAME_MAX = 255
 
 PATH_MAX = 4095
 
+_NO_NAMES = frozenset(("", ".", ".."))
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
@@ -80,16 +82,16 @@ def check_path(path: str, *, whiteouts: bool = True) -> str:
         ) from problem
     if b"\0" in raw or len(raw) > PATH_MAX:
         raise LayerError(f"a layer cannot hold `{path[:200]!a}`: its name is longer than Linux allows, or holds NUL")
-    for part in path.split("/"):
-        if part in ("", ".", ".."):
-            raise LayerError(f"a layer cannot hold `{path}`: it must be relative, without empty, `.` or `..` parts")
-        if len(part) * 4 > NAME_MAX and len(part.encode()) > NAME_MAX:
-            raise LayerError(f"a layer cannot hold `{path[:200]}...`: a name in it is longer than {NAME_MAX} bytes")
-        if not whiteouts and part.startswith(".wh."):
-            raise LayerError(
-                f"a layer cannot hold `{path}`: in an image a name that starts with `.wh.` deletes another file",
-                hint="rename the file, or leave it out",
-            )
+    parts = path.split("/")
+    if not _NO_NAMES.isdisjoint(parts):
+        raise LayerError(f"a layer cannot hold `{path}`: it must be relative, without empty, `.` or `..` parts")
+    if len(raw) > NAME_MAX and max(map(len, raw.split(b"/"))) > NAME_MAX:
+        raise LayerError(f"a layer cannot hold `{path[:200]}...`: a name in it is longer than {NAME_MAX} bytes")
+    if not whiteouts and ".wh." in path and any(part.startswith(".wh.") for part in parts):
+        raise LayerError(
+            f"a layer cannot hold `{path}`: in an image a name that starts with `.wh.` deletes another file",
+            hint="rename the file, or leave it out",
+        )
     return path
 
 
@@ -149,27 +151,14 @@ def header(member: Member) -> bytes:
         pax[b"path"], name = path, path[:100]
     if len(link) > 100 or not link.isascii():
         pax[b"linkpath"] = link
-    numbers = {
-        b"uid": (member.uid, 8),
-        b"gid": (member.gid, 8),
-        b"size": (member.size, 12),
-        b"mtime": (member.mtime, 12),
-    }
-    fields: dict[bytes, bytes] = {}
-    for key, (value, width) in numbers.items():
-        fits = 0 <= value < 8 ** (width - 1)
-        fields[key] = b"%0*o\0" % (width - 1, value if fits else 0)
-        if not fits:
-            pax[key] = b"%d" % value
+    uid = _fitting(b"uid", member.uid, digits=7, pax=pax)
+    gid = _fitting(b"gid", member.gid, digits=7, pax=pax)
+    size = _fitting(b"size", member.size, digits=11, pax=pax)
+    mtime = _fitting(b"mtime", member.mtime, digits=11, pax=pax)
     block = b"".join(
         (
             name.ljust(100, b"\0"),
-            b"%07o\0" % (member.mode & 0o7777),
-            fields[b"uid"],
-            fields[b"gid"],
-            fields[b"size"],
-            fields[b"mtime"],
-            b"        ",
+            b"%07o\0%07o\0%07o\0%011o\0%011o\0        " % (member.mode & 0o7777, uid, gid, size, mtime),
             TYPE_FLAGS[member.type],
             link[:100].ljust(100, b"\0"),
             b"ustar\00000",
@@ -186,6 +175,14 @@ def header(member: Member) -> bytes:
 def padding(size: int) -> bytes:
     """The zeros that fill `size` bytes up to a whole block."""
     return bytes(-size % BLOCK)
+
+
+def _fitting(key: bytes, value: int, *, digits: int, pax: dict[bytes, bytes]) -> int:
+    """`value` if it fits into so many octal digits, else 0 and a PAX record."""
+    if 0 <= value < 1 << 3 * digits:
+        return value
+    pax[key] = b"%d" % value
+    return 0
 
 
 def _split(path: bytes) -> tuple[bytes, bytes]:
