@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 REQUIREMENTS = "torch==2.13.0\nnumpy==2.4.6\nscipy==1.17.1\npillow==13.0.0\ntransformers==5.23.0\n"
 CONTAINERFILE = """FROM {base}
@@ -87,11 +88,12 @@ class Bench:
         self.wheels = self.work / "wheels"
         self.wheels.mkdir()
         plan = json.loads(self.cogsmith("plan", "--json", "--locked", self.project, cache=self.warm))
+        places = {remote["sha256"]: remote["urls"] for remote in plan["remotes"]}
         for layer in plan["layers"]:
-            if layer["kind"] == "wheels":
-                for wheel in layer["wheels"]:
-                    blob = self.warm / "cogsmith" / "files" / "sha256" / wheel["sha256"]
-                    os.link(blob, self.wheels / wheel["filename"])
+            for wheel in layer["wheels"] if layer["kind"] == "wheels" else ():
+                here = self.warm / "cogsmith" / "files" / "sha256" / wheel["sha256"]
+                local = [unquote(urlsplit(url).path) for url in places[wheel["sha256"]] if not url.startswith("http")]
+                shutil.copyfile(here if here.exists() else local[0], self.wheels / wheel["filename"])
         (self.wheels / "requirements.txt").write_text(REQUIREMENTS)
         (self.project / "Containerfile").write_text(CONTAINERFILE.format(base=self.base))
         (self.project / ".dockerignore").write_text("Containerfile\npylock.cog.toml\n")

@@ -51,7 +51,8 @@ def make(
     missing = [i for i in range(len(layers)) if i not in made]
     if missing:
         wanted = _wanted([layers[i] for i in missing])
-        inputs = {**local, **fetch([remote for remote in plan.remotes if remote.sha256 in wanted])}
+        remotes = [remote for remote in plan.remotes if remote.sha256 in wanted]
+        inputs = {**local, **(fetch(remotes) if remotes else {})}
         with concurrent.futures.ThreadPoolExecutor(max_workers=threads) as pool:
             futures = {
                 pool.submit(_make, layers[i], plan=plan, store=store, inputs=inputs, threads=threads, report=report): i
@@ -110,7 +111,9 @@ def _make(
     layer: Layer, *, plan: Plan, store: Store, inputs: Mapping[str, Path], threads: int, report: Report
 ) -> PackedLayer:
     key = layer_key(layer, compression=plan.compression, codec=plan.codec)
-    codec = codec_for(plan.codec, plan.compression)
+    # With gzip, only a Debian layer is compressed: wheels bring their own deflate streams, files are stored.
+    compressed = plan.compression == "zstd" or isinstance(layer, DebianLayer)
+    codec = codec_for(plan.codec, plan.compression if compressed else "plain")
     with store.writer(hashing=False) as out:  # the packer hashes what it writes
         if isinstance(layer, DebianLayer) and layer.executed:
             from builder.backends import debootstrap

@@ -12,12 +12,13 @@ from builder.cli.console import Console
 from builder.cli.project import Project
 from builder.cli.settings import APT_SOURCES, Settings
 from builder.errors import LockError
-from builder.lock import FILE_NAME, Lock, dumps, loads
+from builder.lock import FILE_NAME, Lock, dumps, loads, quick
 from builder.plan import canonical_json
 from builder.store import Store
 
 INDEX_VARIABLES = ("PIP_", "UV_")
 _KIND = "resolution"
+_PARSED = "lock"
 
 
 def read_text(project: Project) -> str | None:
@@ -34,6 +35,17 @@ def read_lock(project: Project) -> Lock | None:
     """The lock file of the project, if there is one."""
     text = read_text(project)
     return None if text is None else loads(text, folder=project.root)
+
+
+def parse(text: str, *, project: Project, store: Store) -> Lock:
+    """The lock in `text`, which is parsed and validated once, and remembered."""
+    key = hashlib.sha256(canonical_json([__version__, os.fspath(project.root), text])).hexdigest()
+    memo = store.memo(_PARSED, key)
+    if memo is not None:
+        return quick.loads(memo)
+    lock = loads(text, folder=project.root)
+    store.remember(_PARSED, key, quick.dumps(lock))
+    return lock
 
 
 def known_text(project: Project, *, settings: Settings, store: Store, platform: str, locked: bool) -> str | None:
@@ -59,7 +71,8 @@ def get_lock(
     `locked` refuses anything but a lock file that answers the configuration; `fresh` passes over what was resolved
     before.
     """
-    lock = read_lock(project)
+    text = read_text(project)
+    lock = None if text is None else parse(text, project=project, store=store)
     if lock is not None:
         stale = why_stale(lock, project=project, platform=platform)
         if not stale:
@@ -74,7 +87,7 @@ def get_lock(
         if memo is not None:
             if lock is None:
                 console.note(f"no {FILE_NAME}: using what was resolved before (--no-cache resolves afresh)")
-            return loads(memo, folder=project.root)
+            return parse(memo, project=project, store=store)
     if lock is None:
         console.note(f"no {FILE_NAME}: resolving afresh (`cogsmith lock` pins the result)")
     return resolve(project, settings=settings, store=store, platform=platform, console=console)

@@ -145,9 +145,6 @@ def make_layers(
 ) -> Sequence[PackedLayer]:
     """Have the layers of a plan made by the backend of that name, after it has said all that it lacks."""
     from builder.backends import backend
-    from builder.fetch import ensure
-    from builder.resolve.indexes import uv_environment
-    from builder.resolve.python import session_factory
 
     chosen = backend(backend_name)
     missing = chosen.check(plan)
@@ -155,6 +152,10 @@ def make_layers(
         raise BackendError(f"the backend `{backend_name}` cannot build this here", details="\n".join(missing))
 
     def fetch(remotes: Iterable[Remote]) -> Mapping[str, Path]:
+        from builder.fetch import ensure
+        from builder.resolve.indexes import uv_environment
+        from builder.resolve.python import session_factory
+
         # The credentials of private indexes are in the user's settings, never in a lock or a plan.
         session = session_factory(uv_environment(settings.env, report=console))
         return ensure(remotes, store=store, report=console, new_session=session)

@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import LayerError
-from builder.layers.files import files_members
 from builder.layers.reader import PIECE
-from builder.layers.runtime import runtime_members
 from builder.layers.tar import Member
-from builder.layers.wheel import wheels_members
 from builder.layers.writer import Codec, Output, Packed, write_layer
 
 __all__ = ["Codec", "Packed", "pack", "write_layer"]
@@ -42,16 +39,23 @@ def pack(
     """
     kind = spec["kind"]
     members: Iterable[Member]
+    # Imported as they are wanted: a build of which only the code changed must start quickly.
     if kind == "wheels":
+        from builder.layers.wheel import wheels_members
+
         verify([h for h in _hashes(spec) if h not in verified], inputs=inputs, threads=threads)
         members = wheels_members(spec, inputs=inputs)
     elif kind == "runtime":
+        from builder.layers.runtime import runtime_members
+
         verify([h for h in _hashes(spec) if h not in verified], inputs=inputs, threads=threads)
         members = runtime_members(spec, inputs=inputs)
     elif kind == "files":
+        from builder.layers.files import files_members
+
         members = files_members(spec, inputs=inputs)
     elif kind == "debian":
-        from builder.layers.debian import debian_members  # the largest of the packer's modules, and seldom needed
+        from builder.layers.debian import debian_members
 
         members = debian_members(spec, inputs, threads)
     else:

@@ -10,6 +10,7 @@ from builder.resolve.debian.relations import Relation, parse
 from builder.resolve.debian.version import sort_key
 
 _FIELD = re.compile(r"^([A-Za-z0-9-]+):[ \t]*(.*(?:\n[ \t].*)*)", re.MULTILINE)
+_PROVIDES = re.compile(rb"^Provides:(.*(?:\n[ \t].*)*)", re.MULTILINE)
 _VERSION = re.compile(rb"^Version:[ \t]*(\S+)", re.MULTILINE)
 
 
@@ -67,9 +68,10 @@ class Index:
             self._newest[name] = _Paragraph(text=text, start=start, end=end, mirrors=mirrors)
             if text.find(b"\nEssential: yes", start, end) >= 0:
                 self._essential.add(name)
-            if text.find(b"\nProvides:", start, end) >= 0:
-                for provided, _ in self._parsed(name).provides():
-                    self._providers.setdefault(provided, set()).add(name)
+            found = _PROVIDES.search(text, start, end)
+            for item in found[1].split(b",") if found else ():
+                provided = item.partition(b"(")[0].strip().decode("ascii", errors="replace")
+                self._providers.setdefault(provided, set()).add(name)
 
     @property
     def essential(self) -> list[str]:

@@ -1,0 +1,44 @@
+"""A lock as JSON that only this release reads back: for what is remembered between two builds.  No I/O.
+
+Reading `pylock.cog.toml` means to parse TOML and to validate a PEP 751 document; a text that was read once need not be.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from builder.lock import DebianBase, ImageBase, Lock
+from builder.oci import PackedLayer
+from builder.plan import BaseLayer, Deb, Interpreter, Remote, Wheel, to_plain
+
+
+def dumps(lock: Lock) -> str:
+    """The JSON of `lock`."""
+    return json.dumps({**to_plain(lock), "kind": type(lock.base).__name__}, separators=(",", ":"))
+
+
+def loads(text: str) -> Lock:
+    """The lock that `dumps` made `text` of."""
+    data: dict[str, Any] = json.loads(text)
+    kind = data.pop("kind")
+    return Lock(
+        **{
+            **data,
+            "base": _base(kind, data["base"]),
+            "interpreter": Interpreter(**data["interpreter"]),
+            "wheels": tuple(Wheel(**wheel) for wheel in data["wheels"]),
+            "runtime_wheels": tuple(Wheel(**wheel) for wheel in data["runtime_wheels"]),
+            "layers": tuple((key, PackedLayer(**packed)) for key, packed in data["layers"]),
+            "remotes": tuple(Remote(**{**remote, "urls": tuple(remote["urls"])}) for remote in data["remotes"]),
+        }
+    )
+
+
+def _base(kind: str, data: Mapping[str, Any]) -> DebianBase | ImageBase:
+    if kind == DebianBase.__name__:
+        return DebianBase(**{**data, "debs": tuple(Deb(**deb) for deb in data["debs"])})
+    pairs = {name: tuple((key, value) for key, value in data[name]) for name in ("env", "labels")}
+    words = {name: tuple(data[name]) for name in ("entrypoint", "cmd")}
+    return ImageBase(**{**data, **pairs, **words, "layers": tuple(BaseLayer(**layer) for layer in data["layers"])})
