@@ -68,7 +68,8 @@ class Index:
             self._newest[name] = _Paragraph(text=text, start=start, end=end, mirrors=mirrors)
             if text.find(b"\nEssential: yes", start, end) >= 0:
                 self._essential.add(name)
-            found = _PROVIDES.search(text, start, end)
+            at = text.find(b"\nProvides:", start, end)
+            found = _PROVIDES.match(text, at + 1, end) if at >= 0 else None
             for item in found[1].split(b",") if found else ():
                 provided = item.partition(b"(")[0].strip().decode("ascii", errors="replace")
                 self._providers.setdefault(provided, set()).add(name)
