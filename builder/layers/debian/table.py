@@ -1,7 +1,8 @@
 """The known maintainer scripts: hash (see `scripts.py`) to the models that say what each does.  Pure data.
 
 Each was read; most do nothing on a first installation.  `python -m pytest tests/debian` compares the outcome with a
-real bootstrap.  Suites and architectures stand behind each as found when it was read.
+real bootstrap, and `python tests/debian/new_scripts.py` shows what is missing.  Suites and architectures stand behind
+each as found when it was read.
 """
 
 from __future__ import annotations
