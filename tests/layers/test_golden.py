@@ -13,7 +13,10 @@ import golden_layers
 import pytest
 from small_wheels import packed
 
-from builder.plan import Compression
+from builder.codec import codec_for
+from builder.layers.files import files_members
+from builder.layers.writer import write_layer
+from builder.plan import Codec, Compression
 
 DIFF_IDS = {
     "files": "sha256:fb247f93abb931d931203b7699f3bf46c702998549ec45ae10cde401067ff59f",
@@ -28,6 +31,9 @@ DIGESTS = {
     ("wheels", "gzip"): "sha256:457e1f9437697a96261dd7f8e151739a2e79f4ddf761f6dceb37f0f321ab8ea0",
     ("wheels", "zstd"): "sha256:e5bcc5149b4413c340c91e89beb1c912d5ca6a696400245977a016ef0faffdd9",
 }
+
+COMPRESSED = "sha256:1d037eca1efc14fa564cf6725caf98b4fdf2ed8d431c5c326d6264f0b729576f"
+"""Of the files, as a Debian base is compressed."""
 
 
 def listing(blob: bytes) -> list[str]:
@@ -55,3 +61,19 @@ def test_blob(kind: str, compression: Compression, tmp_path: Path) -> None:
     assert result.diff_id == DIFF_IDS[kind]
     assert result.size == len(blob)
     assert result.digest == DIGESTS[kind, compression], "the tar is the same: framing or compression differs"
+
+
+def test_compressed(tmp_path: Path) -> None:
+    spec, inputs = golden_layers.files(tmp_path)
+    codec = codec_for(Codec(), "gzip")
+    members = files_members(spec, inputs=inputs)
+    result = write_layer(
+        members, out=io.BytesIO(), codec=codec, compression="gzip", compress=True, epoch=golden_layers.EPOCH
+    )
+    assert (result.diff_id, result.digest) == (DIFF_IDS["files"], COMPRESSED)
+
+
+def test_the_specification_names_the_same_digests() -> None:
+    text = (Path(__file__).parents[2] / "docs/layer-format.md").read_text()
+    missing = [digest for digest in (*DIFF_IDS.values(), *DIGESTS.values(), COMPRESSED) if digest not in text]
+    assert missing == []
