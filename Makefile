@@ -17,7 +17,7 @@ $(BIN)/.installed-dev: $(BIN)/.installed
 
 demo: $(BIN)/.installed
 	$(BIN)/cogsmith build --tag cogsmith-hello examples/hello-world
-	$(BIN)/cogsmith image inspect cogsmith-hello
+	$(BIN)/cogsmith plan examples/hello-world
 	$(BIN)/cogsmith run cogsmith-hello -i text=world
 
 test: $(BIN)/.installed-dev
