@@ -6,7 +6,7 @@ Only a Debian base whose maintainer scripts are not all modelled needs more: a s
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -52,10 +52,20 @@ def make(
     if missing:
         wanted = _wanted([layers[i] for i in missing])
         remotes = [remote for remote in plan.remotes if remote.sha256 in wanted]
-        inputs = {**local, **(fetch(remotes) if remotes else {})}
+        fetched = fetch(remotes) if remotes else {}
+        inputs = {**local, **fetched}
         with concurrent.futures.ThreadPoolExecutor(max_workers=threads) as pool:
             futures = {
-                pool.submit(_make, layers[i], plan=plan, store=store, inputs=inputs, threads=threads, report=report): i
+                pool.submit(
+                    _make,
+                    layers[i],
+                    plan=plan,
+                    store=store,
+                    inputs=inputs,
+                    verified=fetched.keys(),
+                    threads=threads,
+                    report=report,
+                ): i
                 for i in missing
             }
             try:
@@ -108,7 +118,14 @@ def _wanted(layers: Sequence[Layer]) -> set[str]:
 
 
 def _make(
-    layer: Layer, *, plan: Plan, store: Store, inputs: Mapping[str, Path], threads: int, report: Report
+    layer: Layer,
+    *,
+    plan: Plan,
+    store: Store,
+    inputs: Mapping[str, Path],
+    verified: Container[str],
+    threads: int,
+    report: Report,
 ) -> PackedLayer:
     key = layer_key(layer, compression=plan.compression, codec=plan.codec)
     # With gzip, only a Debian layer is compressed: wheels bring their own deflate streams, files are stored.
@@ -124,7 +141,13 @@ def _make(
             )
         else:
             packed = pack(
-                to_plain(layer), inputs=inputs, out=out, codec=codec, compression=plan.compression, threads=threads
+                to_plain(layer),
+                inputs=inputs,
+                out=out,
+                codec=codec,
+                compression=plan.compression,
+                threads=threads,
+                verified=verified,
             )
         locked = _locked(plan, key)
         if locked is not None and locked.digest != packed.digest:
