@@ -48,7 +48,8 @@ def make(
     """Make the layers that the store lacks, at most `threads` at a time; the result is in the order of the plan."""
     layers = plan.layers
     made = {i: found for i, layer in enumerate(layers) if (found := _present(layer, plan=plan, store=store))}
-    missing = [i for i in range(len(layers)) if i not in made]
+    # The largest first: the last layer to be made should not be the one that takes longest.
+    missing = sorted((i for i in range(len(layers)) if i not in made), key=lambda i: (-_size(layers[i]), i))
     if missing:
         wanted = _wanted([layers[i] for i in missing])
         remotes = [remote for remote in plan.remotes if remote.sha256 in wanted]
@@ -117,6 +118,21 @@ def _wanted(layers: Sequence[Layer]) -> set[str]:
     return wanted
 
 
+def _size(layer: Layer) -> int:
+    """Bytes of the files that a layer is made from."""
+    match layer:
+        case DebianLayer():
+            return sum(deb.size for deb in layer.debs)
+        case WheelsLayer() | RuntimeLayer():
+            return sum(wheel.size for wheel in layer.wheels)
+        case FilesLayer():
+            return sum(entry.size for entry in layer.entries)
+        case BaseLayer():
+            return layer.size
+        case _:
+            assert_never(layer)
+
+
 def _make(
     layer: Layer,
     *,
@@ -148,7 +164,9 @@ def _make(
                 compression=plan.compression,
                 threads=threads,
                 verified=verified,
+                progress=lambda done: report.advance(f"packing {title(layer)}", done, 0),
             )
+            report.advance(f"packing {title(layer)}", packed.size, packed.size)
         locked = _locked(plan, key)
         if locked is not None and locked.digest != packed.digest:
             raise LayerError(

@@ -73,8 +73,9 @@ class Console:
         if self._running:
             label = next(iter(self._running))
             more = f" and {len(self._running) - 1} more" if len(self._running) > 1 else ""
-            share = f"{100 * done // total:3d}% " if total else ""
-            text = f"{share}{size(done)} of {size(total)}  {label}{more}"
+            share = f"{min(100, 100 * done // total):3d}% " if all(t for _, t in self._running.values()) else ""
+            of = f" of {size(total)}" if total else ""
+            text = f"{share}{size(done)}{of}  {label}{more}"
             columns = os.get_terminal_size(self._stream.fileno()).columns
             text = text[: max(0, columns - 1)]
         self._stream.write("\r\x1b[K" + text)
