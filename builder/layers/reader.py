@@ -20,10 +20,10 @@ except ImportError:
 else:
     _fast = isal_zlib
 
-PIECE = 256 << 10
+PIECE = 128 << 10
 """Bytes read or inflated at a time: they stay in a core's cache while they are inflated, checked and hashed."""
 
-RAW_PIECE = 64 << 10
+RAW_PIECE = 32 << 10
 """Deflated bytes read at a time: what one holds seldom inflates to more than a `PIECE`, so that little is left over."""
 
 OPEN_FILES = 16
