@@ -76,7 +76,7 @@ class Console:
             share = f"{min(100, 100 * done // total):3d}% " if all(t for _, t in self._running.values()) else ""
             of = f" of {size(total)}" if total else ""
             text = f"{share}{size(done)}{of}  {label}{more}"
-            columns = os.get_terminal_size(self._stream.fileno()).columns
+            columns = os.get_terminal_size(self._stream.fileno()).columns or 80
             text = text[: max(0, columns - 1)]
         self._stream.write("\r\x1b[K" + text)
         self._stream.flush()
