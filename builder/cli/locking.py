@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import os
 from collections.abc import Mapping
@@ -111,7 +112,7 @@ def resolve(
     from builder.resolve.project import resolve as resolve_project
 
     mirrors = settings.mirrors or tuple(host_mirrors(APT_SOURCES))
-    world = World(store=store, env=settings.env, mirrors=mirrors, report=console)
+    world = World(store=store, env=settings.env, mirrors=mirrors, now=dt.datetime.now(dt.UTC), report=console)
     lock = resolve_project(
         project.config,
         project=project.root,

@@ -6,6 +6,7 @@ The only place that knows in which order a project's parts are resolved.  Reads 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class World:
     env: Mapping[str, str]
     mirrors: tuple[str, ...]
     """Debian mirrors, the preferred one first."""
+    now: dt.datetime
+    """With time zone: expired keys and stale release files are refused."""
     report: Report
 
 
@@ -104,4 +107,5 @@ def _base(
         mirrors=world.mirrors,
         store=world.store,
         report=world.report,
+        now=world.now,
     )

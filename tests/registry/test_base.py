@@ -132,12 +132,12 @@ def test_sources_of_the_version(
 def test_glibc_through_a_link_and_by_dpkg(source: Store, store: Store, tmp_path: Path) -> None:
     files = {
         "lib/x86_64-linux-gnu/libc-2.31.so": LIBC.replace(b"2.36", b"2.31"),
-        "opt/py/bin/python3.10": b"\x003.10.9\0",
+        "opt/own/bin/python3.10": b"\x003.10.9\0",
     }
     image_of(source, files, links={"lib/x86_64-linux-gnu/libc.so.6": "libc-2.31.so"})
     base, interpreter = resolve(source, store, tmp_path)
     assert base.glibc == "2.31"
-    assert interpreter == Interpreter(path="/opt/py/bin/python3.10", version="3.10.9")
+    assert interpreter == Interpreter(path="/opt/own/bin/python3.10", version="3.10.9")
     image_of(source, {"var/lib/dpkg/status": STATUS.encode(), "usr/bin/python3.11": b""})
     assert resolve(source, store, tmp_path)[0].glibc == "2.36"
 

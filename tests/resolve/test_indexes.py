@@ -162,7 +162,7 @@ def test_credentials_are_for_one_origin() -> None:
     env = {
         "UV_DEFAULT_INDEX": "https://me:s%40crt@a.invalid/simple",
         "UV_INDEX": "corp=https://token@b.invalid:8443/simple plain=https://c.invalid/simple",
-        "UV_FIND_LINKS": "/opt/wheels,http://x:y@d.invalid/links",
+        "UV_FIND_LINKS": "/srv/wheels,http://x:y@d.invalid/links",
     }
     assert credentials(env) == {
         "https://a.invalid:": ("me", "s@crt"),
