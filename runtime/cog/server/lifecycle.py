@@ -21,9 +21,7 @@ class _Server(Server):
         yield
 
 
-def run(
-    build: Callable[[Callable[[], None]], Any], *, listener: socket.socket, ignore: List[signal.Signals]
-) -> None:
+def run(build: Callable[[Callable[[], None]], Any], *, listener: socket.socket, ignore: List[signal.Signals]) -> None:
     """Serve until SIGTERM, SIGINT or a call of the function that `build` is handed.
 
     Then no connection is taken any more, and what runs is finished; a second signal does not wait for it.

@@ -127,7 +127,7 @@ def _plain_problems(value: Any, schema: Dict[str, Any]) -> Iterator[str]:
     wanted = schema.get("type")
     names = [wanted] if isinstance(wanted, str) else (wanted or [])
     if names and not any(_TYPES.get(name, lambda _: True)(value) for name in names):
-        yield f'{show(value)} is not of type {", ".join(show(name) for name in names)}'
+        yield f"{show(value)} is not of type {', '.join(show(name) for name in names)}"
         return
     if "enum" in schema and not any(_same(value, option) for option in schema["enum"]):
         yield f"{show(value)} is not one of {show(schema['enum'])}"

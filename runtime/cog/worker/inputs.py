@@ -139,5 +139,3 @@ def _convert(value: Any, annotation: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and float in kinds and int not in kinds:
         return float(value)
     return value
-
-
