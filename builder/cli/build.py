@@ -69,7 +69,7 @@ def build(
     name = tag or image_name(found)
     console.note(f"Building {name} from {found.root / file}")
     store = Store.open(settings.store_root)
-    with store.using():
+    with store.using(report=console):
         image = build_project(
             found,
             settings=settings,
@@ -94,7 +94,12 @@ def build(
 @click.argument("project", default=".", type=click.Path(path_type=Path))
 @project_options
 @click.option(
-    "--layer-format", "compression", type=click.Choice(["gzip", "plain", "zstd"]), default="gzip", show_default=True
+    "--layer-format",
+    "compression",
+    type=click.Choice(["gzip", "plain", "zstd"]),
+    default="gzip",
+    show_default=True,
+    help="How layers are stored.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print exactly what a backend receives.")
 def plan(
@@ -115,8 +120,8 @@ def plan(
     for warning in found.config.warnings:
         console.warn(warning)
     store = Store.open(settings.store_root)
-    with store.using():
-        lock = get_lock(
+    with store.using(report=console):
+        lock, _ = get_lock(
             found,
             settings=settings,
             store=store,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
+from packaging.utils import canonicalize_name
 
 from builder.cli.build import check_platform
 from builder.cli.console import Console, say
@@ -19,6 +22,9 @@ from builder.lock import Lock, dumps
 from builder.plan import BaseLayer, FilesLayer, layer_key
 from builder.store import Store
 
+EVERYTHING = "*"
+"""The value of `--upgrade` without a name."""
+
 
 @click.command(epilog="Example: cogsmith lock && git add pylock.cog.toml")
 @click.argument("project", default=".", type=click.Path(path_type=Path))
@@ -28,7 +34,7 @@ from builder.store import Store
 @click.option(
     "--upgrade",
     is_flag=False,
-    flag_value="*",
+    flag_value=EVERYTHING,
     multiple=True,
     metavar="[NAME]",
     help="Move NAME (--upgrade=NAME), or without it everything, to the newest version allowed.",
@@ -52,7 +58,7 @@ def lock(
     for warning in found.config.warnings:
         console.warn(warning)
     wanted = check_platform(platform or settings.platform)
-    old = read_lock(found)
+    old = _old(found, check=check, console=console)
     stale = ["there is no lock file"] if old is None else why_stale(old, project=found, platform=wanted)
     if check:
         for reason in stale:
@@ -62,12 +68,14 @@ def lock(
         console.note(f"{found.lock_path.name} is up to date")
         return
     store = Store.open(settings.store_root)
-    with store.using():
+    with store.using(report=console):
         if stale or upgrade or old is None:
-            keep = {} if old is None or "*" in upgrade else {w.name: w.version for w in old.wheels}
-            for name in upgrade:
-                keep.pop(name.lower().replace("_", "-").replace(".", "-"), None)
+            moving = {canonicalize_name(name) for name in upgrade if name != EVERYTHING}
+            keep = {wheel.name: wheel.version for wheel in old.wheels if wheel.name not in moving} if old else {}
+            if EVERYTHING in upgrade:
+                keep = {}
             new = resolve(found, settings=settings, store=store, platform=wanted, console=console, keep=keep)
+            _check_names(moving, lock=new)
         else:
             new = old
         if not no_layers:
@@ -90,6 +98,31 @@ def lock(
     console.note(f"wrote {found.lock_path}")
 
 
+def _old(project: Project, *, check: bool, console: Console) -> Lock | None:
+    """The lock file there is; a damaged one (a merge conflict, say) is renewed like a missing one."""
+    try:
+        return read_lock(project)
+    except LockError as problem:
+        if check:
+            raise
+        console.warn(f"{project.lock_path.name} cannot be read ({problem.brief}): making it anew")
+        return None
+
+
+def _check_names(names: Iterable[str], *, lock: Lock) -> None:
+    """Refuse `--upgrade` of what is no package of the model."""
+    known = [wheel.name for wheel in lock.wheels]
+    for name in sorted(names):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise LockError(
+                f"`--upgrade={name}`: the model needs no package of that name",
+                hint=f"did you mean `--upgrade={near[0]}`?"
+                if near
+                else "name one of its packages, as in `--upgrade=NAME`; without a name everything moves",
+            )
+
+
 def _write(lock: Lock, *, project: Project) -> None:
     """Replace the lock file whole, or not at all."""
     text = dumps(lock, folder=project.root)
@@ -99,7 +132,10 @@ def _write(lock: Lock, *, project: Project) -> None:
         draft.replace(project.lock_path)
     except OSError as problem:
         draft.unlink(missing_ok=True)
-        raise LockError(f"could not write `{project.lock_path}`: {problem.strerror}") from problem
+        raise LockError(
+            f"could not write `{project.lock_path}`: {(problem.strerror or str(problem)).lower()}",
+            hint="make the project's folder writable, or lock a copy of it",
+        ) from problem
 
 
 def _tell(old: Lock | None, new: Lock, *, console: Console) -> None:

@@ -66,18 +66,18 @@ def get_lock(
     console: Console,
     locked: bool = False,
     fresh: bool = False,
-) -> Lock:
-    """The lock to build from, and a word to the user where it is not the project's own.
+) -> tuple[Lock, str]:
+    """The lock to build from and its text; a word to the user where it is not the project's own file.
 
     `locked` refuses anything but a lock file that answers the configuration; `fresh` passes over what was resolved
     before.
     """
     text = read_text(project)
     lock = None if text is None else parse(text, project=project, store=store)
-    if lock is not None:
+    if text is not None and lock is not None:
         stale = why_stale(lock, project=project, platform=platform)
         if not stale:
-            return lock
+            return lock, text
         if locked:
             raise LockError(f"`{FILE_NAME}` is stale", details="\n".join(stale), hint="run `cogsmith lock`")
         console.warn(f"{FILE_NAME} is stale ({'; '.join(stale)}): not used; `cogsmith lock` renews it")
@@ -88,10 +88,11 @@ def get_lock(
         if memo is not None:
             if lock is None:
                 console.note(f"no {FILE_NAME}: using what was resolved before (--no-cache resolves afresh)")
-            return parse(memo, project=project, store=store)
+            return parse(memo, project=project, store=store), memo
     if lock is None:
         console.note(f"no {FILE_NAME}: resolving afresh (`cogsmith lock` pins the result)")
-    return resolve(project, settings=settings, store=store, platform=platform, console=console)
+    lock = resolve(project, settings=settings, store=store, platform=platform, console=console)
+    return lock, dumps(lock, folder=project.root)
 
 
 def resolve(

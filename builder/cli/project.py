@@ -17,6 +17,7 @@ from builder.lock import FILE_NAME as LOCK_NAME
 from builder.lock import Lock
 from builder.oci import PackedLayer
 from builder.plan import BaseLayer, Compression, Entry, Plan, Remote
+from builder.reference import parse
 from builder.store import Store, StoredImage
 
 MAX_PARENTS = 100
@@ -181,12 +182,13 @@ def build_project(
     from builder.cli import locking, unchanged
 
     wanted = platform or settings.platform
-    name = tag or image_name(project)
+    name = check_name(tag or image_name(project))
     files = scan_files(project, store=store)
 
     def fingerprint(lock_text: str) -> str:
         return unchanged.fingerprint(
             config=project.config,
+            project_hash=project.hash,
             lock_text=lock_text,
             source=files.source,
             runtime=files.runtime,
@@ -201,7 +203,7 @@ def build_project(
     )
     if text is not None and (image := unchanged.recall(fingerprint(text), name=name, store=store)) is not None:
         return image
-    lock = locking.get_lock(
+    lock, text = locking.get_lock(
         project, settings=settings, store=store, platform=wanted, console=console, locked=locked, fresh=fresh
     )
     plan = get_plan(project, lock=lock, files=files, settings=settings, compression=compression)
@@ -214,11 +216,20 @@ def build_project(
         console=console,
     )
     image = assemble.image(plan, layers=layers, store=store, name=name)
-    text = locking.known_text(project, settings=settings, store=store, platform=wanted, locked=locked)
-    if text is not None and not locking.why_stale(lock, project=project, platform=wanted):
-        made = [packed for layer, packed in zip(plan.layers, layers, strict=True) if not isinstance(layer, BaseLayer)]
-        unchanged.remember(fingerprint(text), image=image, made=made, store=store)
+    # Under the text that was built from, never under that of a stale file: `--locked` must refuse it next time as well.
+    made = [packed for layer, packed in zip(plan.layers, layers, strict=True) if not isinstance(layer, BaseLayer)]
+    unchanged.remember(fingerprint(text), image=image, made=made, store=store)
     return image
+
+
+def check_name(name: str) -> str:
+    """A name that an image can be given, said before the work; `ConfigError` for anything else."""
+    reference = parse(name)
+    if reference.digest:
+        raise ConfigError(
+            f"`{name}` cannot name an image: its digest follows from what it holds", hint=f"write `{reference.tagged}`"
+        )
+    return name
 
 
 def image_name(project: Project) -> str:

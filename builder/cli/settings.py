@@ -34,8 +34,8 @@ def read() -> Settings:
     """Settings from `os.environ` and `$XDG_CONFIG_HOME/cogsmith/config.toml`; the environment wins."""
     env = dict(os.environ)
     home = Path(env.get("HOME") or Path.home())
-    cache = Path(env.get("XDG_CACHE_HOME") or home / ".cache")
-    values = _file(Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "cogsmith" / "config.toml")
+    cache = _base(env.get("XDG_CACHE_HOME"), default=home / ".cache")
+    values = _file(_base(env.get("XDG_CONFIG_HOME"), default=home / ".config") / "cogsmith" / "config.toml")
     mirror = env.get("COGSMITH_DEBIAN_MIRROR") or values.get("debian_mirror")
     mirrors = mirror if isinstance(mirror, list) else str(mirror or "").split()
     return Settings(
@@ -49,10 +49,15 @@ def read() -> Settings:
     )
 
 
+def _base(text: str | None, *, default: Path) -> Path:
+    """A base directory; a relative one is no setting (XDG Base Directory Specification)."""
+    return Path(text) if text and Path(text).is_absolute() else default
+
+
 def _epoch(text: str | None) -> int:
     if not text:
         return DEFAULT_EPOCH
-    if not text.isdigit() or int(text) >= 2**33:
+    if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) < 2**33):
         raise ConfigError(
             f"SOURCE_DATE_EPOCH is `{text}`",
             hint="give it as seconds since 1970-01-01, such as 1735689600, or unset it",

@@ -21,6 +21,7 @@ _KIND = "built"
 def fingerprint(
     *,
     config: Config,
+    project_hash: str,
     lock_text: str,
     source: tuple[Entry, ...],
     runtime: tuple[Entry, ...],
@@ -29,13 +30,17 @@ def fingerprint(
     compression: Compression,
     version: str,
 ) -> str:
-    """sha256 over all that decides the image: configuration, lock, files, epoch, platform, compression, release."""
+    """sha256 over all that decides the image: configuration, lock, files, epoch, platform, compression, release.
+
+    `project_hash` is what a lock answers to: the requirements may be no file of the image (`.dockerignore`).
+    """
     known = dataclasses.replace(config, warnings=())
     parts = [
         version,
         platform,
         compression,
         settings.epoch,
+        project_hash,
         hashlib.sha256(lock_text.encode()).hexdigest(),
         to_plain(known),
         to_plain(source),
