@@ -102,6 +102,7 @@ class InputError(CogsmithError):
     """An input of a prediction is missing, unknown or of the wrong kind."""
 
     exit_code = 13
+    advice = "pass inputs with `-i name=value`, and files with an `@`: `-i image=@cat.jpg`"
 
 
 class PredictionError(CogsmithError):

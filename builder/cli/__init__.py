@@ -6,11 +6,13 @@ Subcommands are imported when they are called: `cogsmith --help` imports neither
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import click
 
 from builder import __version__
+from builder.cli.group import Group
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("builder.cli.build:build", "Build the image of a project"),
@@ -25,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name → where its function is, and its help in the list."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose commands are imported when one of them is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -40,25 +42,17 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, with a did-you-mean."""
-        name = args[0] if args else ""
-        if name and not name.startswith("-") and name not in COMMANDS:
-            import difflib
-
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            ctx.fail(f"there is no command `{name}`" + (f", did you mean `{near[0]}`?" if near else ""))
-        return super().resolve_command(ctx, args)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The list of commands, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: cogsmith run -i prompt='a cat'   (in the folder of a cog.yaml: builds, starts, predicts)",
+)
 @click.version_option(__version__, message="cogsmith version %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of every error.")
 @click.pass_context
@@ -71,8 +65,11 @@ def main() -> None:
     """The entry point of the program `cogsmith`."""
     from builder.errors import CogsmithError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a model's answer is UTF-8, whatever this machine's locale
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="cogsmith", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as problem:

@@ -8,18 +8,19 @@ import re
 import click
 
 from builder.cli.console import Console, say, size, table
+from builder.cli.group import Group
 from builder.cli.settings import read
 from builder.store import Store
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
-@click.group()
+@click.group(cls=Group, epilog="Example: cogsmith cache prune --dry-run")
 def cache() -> None:
     """See and bound what Cogsmith keeps on disk."""
 
 
-@cache.command("ls")
+@cache.command("ls", epilog="Example: cogsmith cache ls")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(*, as_json: bool) -> None:
     """Show how much is kept, by kind."""

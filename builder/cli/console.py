@@ -12,6 +12,8 @@ from builder.errors import CogsmithError
 
 REFRESH = 0.1
 """Seconds between two drawings of the progress line."""
+CLEAR = "\r\x1b[K"
+"""Back to the start of the line, and erase it."""
 
 
 class Console:
@@ -20,7 +22,7 @@ class Console:
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
         self._stream = stream or sys.stderr
         self._quiet = quiet
-        self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._live = _is_live(self._stream)
         self._running: dict[str, tuple[int, int]] = {}
         self._drawn = 0.0
         self._lock = threading.Lock()
@@ -60,7 +62,7 @@ class Console:
     def _line(self, text: str) -> None:
         with self._lock:
             if self._live:
-                self._stream.write("\r\x1b[K")
+                self._stream.write(CLEAR)
             self._stream.write(text + "\n")
             if self._live:
                 self._draw()
@@ -78,25 +80,28 @@ class Console:
             text = f"{share}{size(done)}{of}  {label}{more}"
             columns = os.get_terminal_size(self._stream.fileno()).columns or 80
             text = text[: max(0, columns - 1)]
-        self._stream.write("\r\x1b[K" + text)
+        self._stream.write(CLEAR + text)
         self._stream.flush()
+
+
+def _is_live(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def paint(text: str, code: str, stream: TextIO) -> str:
     """`text` in an ANSI colour where `stream` is a terminal that wants it (https://no-color.org)."""
-    env = os.environ
-    wanted = stream.isatty() and not env.get("NO_COLOR") and not env.get("COG_NO_COLOR") and env.get("TERM") != "dumb"
+    wanted = _is_live(stream) and not os.environ.get("NO_COLOR") and not os.environ.get("COG_NO_COLOR")
     return f"\x1b[{code}m{text}\x1b[0m" if wanted else text
 
 
 def print_error(problem: CogsmithError) -> None:
-    """One error: what went wrong, the evidence, what to do."""
+    """One error: what went wrong, the evidence, what to do; in the place of the progress line, if one is drawn."""
     lines = [f"{paint('error', '31', sys.stderr)}: {problem.brief}"]
     if problem.details:
         lines += [f"  {line}" for line in problem.details.splitlines()]
     if problem.hint:
         lines.append(f"{paint('hint', '36', sys.stderr)}: {problem.hint}")
-    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.write((CLEAR if _is_live(sys.stderr) else "") + "\n".join(lines) + "\n")
 
 
 def say(text: str) -> None:

@@ -11,13 +11,18 @@ import click
 
 from builder.cli.base import base_layers
 from builder.cli.console import Console, say, size, table
+from builder.cli.group import Group
+from builder.cli.project import check_name
 from builder.cli.settings import read
 from builder.errors import StoreError
 from builder.layout import FORMS, Form, export_image, import_image
 from builder.store import Store, StoredImage
 
+SHOWN = 10
+"""Names in an error's hint."""
 
-@click.group()
+
+@click.group(cls=Group, epilog="Example: cogsmith image inspect my-model")
 def image() -> None:
     """List, inspect, remove, export and import the images of the local store."""
 
@@ -26,15 +31,22 @@ def get(store: Store, reference: str) -> StoredImage:
     """The image, or an error that lists what there is."""
     found = store.image(reference)
     if found is None:
-        names = ", ".join(f"`{image.name}`" for image in store.images()[:10])
-        raise StoreError(
-            f"there is no image `{reference}` in {store.root}",
-            hint=f"there are: {names}" if names else "build one: cogsmith build -t NAME",
-        )
+        raise _absent(store, reference)
     return found
 
 
-@image.command("ls")
+def _absent(store: Store, reference: str) -> StoreError:
+    names = [image.name for image in store.images()]
+    more = f" and {len(names) - SHOWN} more (`cogsmith image ls`)" if len(names) > SHOWN else ""
+    return StoreError(
+        f"there is no image `{reference}` in {store.root}",
+        hint=f"there are: {', '.join(f'`{name}`' for name in names[:SHOWN])}{more}"
+        if names
+        else "build one: `cogsmith build -t NAME`",
+    )
+
+
+@image.command("ls", epilog="Example: cogsmith image ls --json | jq -r '.[].name'")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(*, as_json: bool) -> None:
     """List the images."""
@@ -86,7 +98,7 @@ def inspect(*, reference: str, as_json: bool) -> None:
     say(table(rows, right=frozenset({0, 2})))
 
 
-@image.command()
+@image.command(epilog="Example: cogsmith image rm my-model:old 3f9d0c21 && cogsmith cache prune")
 @click.argument("references", metavar="IMAGE...", nargs=-1, required=True)
 def rm(*, references: tuple[str, ...]) -> None:
     """Forget images by name or digest.  `cogsmith cache prune` frees their layers."""
@@ -96,11 +108,12 @@ def rm(*, references: tuple[str, ...]) -> None:
         if reference not in missing:
             say(reference)
     if missing:
-        raise StoreError(f"there is no image `{missing[0]}`", hint="`cogsmith image ls` lists them")
+        raise _absent(store, missing[0])
 
 
 @image.command(
-    epilog="Example: cogsmith image export my-model model.tar --form docker-archive && docker load -i model.tar"
+    short_help="Write an image to a folder or an archive.",
+    epilog="Example: cogsmith image export my-model model.tar --form docker-archive && docker load -i model.tar",
 )
 @click.argument("reference", metavar="IMAGE")
 @click.argument("path", type=click.Path(path_type=Path))
@@ -119,7 +132,11 @@ def export(*, reference: str, path: Path, form: Form | None) -> None:
     console.note(f"Exported {found.name} to {path}")
 
 
-@image.command("import", epilog="Example: cogsmith image import model.tar -t my-model")
+@image.command(
+    "import",
+    short_help="Read an image from a folder or an archive.",
+    epilog="Example: cogsmith image import model.tar -t my-model",
+)
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option("-t", "--tag", metavar="NAME[:TAG]", help="Name in the store (default: the one it has).")
 @click.option("--platform", metavar="OS/ARCH", help="Which image of an index (default: this machine's).")
@@ -129,7 +146,8 @@ def import_(*, path: Path, tag: str | None, platform: str | None) -> None:
     console = Console(sys.stderr)
     store = Store.open(settings.store_root)
     with store.using(report=console):
-        found = import_image(store, path=path, name=tag, platform=platform or settings.platform, report=console)
+        name = check_name(tag) if tag else None
+        found = import_image(store, path=path, name=name, platform=platform or settings.platform, report=console)
     console.close()
     console.note(f"Imported {found.name}")
     say(found.digest)

@@ -82,7 +82,13 @@ def environment(items: tuple[str, ...]) -> dict[str, str]:
 @click.option("-o", "--output", "path", type=click.Path(path_type=Path), help="Where the output goes.")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="A variable of the container.")
 @click.option("-f", "--file", default=FILE_NAME, show_default=True, help="Name of the configuration file.")
-@click.option("--setup-timeout", default=server.SETUP_TIMEOUT, show_default=True, help="Seconds for the model's setup.")
+@click.option(
+    "--setup-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=server.SETUP_TIMEOUT,
+    show_default=True,
+    help="Seconds for the model's setup.",
+)
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -121,7 +127,7 @@ def run(
             schema = schema or client.openapi(running.port)
             answer = client.predict(running.port, inputs=values)
     if as_json is not None:
-        _answer_json(answer, schema=schema, path=path)
+        _answer_json(answer, schema=schema, path=path, console=console)
         ctx.exit(0 if answer.status == "succeeded" else 1)
     answer.require()
     delivery = outputs.deliver(answer.output, schema=schema, path=path, folder=Path.cwd())
@@ -145,12 +151,20 @@ def _inputs(given: tuple[str, ...], *, as_json: str | None, schema: Mapping[str,
     return inputs.parse_json(text, folder=Path.cwd())
 
 
-def _answer_json(answer: client.Prediction, *, schema: Mapping[str, Any] | None, path: Path | None) -> None:
+def _answer_json(
+    answer: client.Prediction, *, schema: Mapping[str, Any] | None, path: Path | None, console: Console
+) -> None:
+    """The whole answer as JSON; files of the output lie beside it, and their names stand in it."""
     output = answer.output
+    if path is not None and path.is_dir():
+        path /= f"{outputs.DEFAULT_NAME}.json"
+    if path is not None and path.suffix != ".json":
+        console.warn(f"--output value does not have a .json suffix: {path}")
     if answer.status == "succeeded":
-        delivery = outputs.deliver(output, schema=schema, path=None, folder=Path.cwd())
-        if delivery.files:
-            names = [str(name) for name in delivery.files]
+        beside = None if path is None else path.with_suffix("")
+        files = outputs.write_files(output, schema=schema, path=beside, folder=Path.cwd())
+        if files:
+            names = [str(file) for file in files]
             output = names if isinstance(output, list) else names[0]
     data: dict[str, Any] = {"status": answer.status, "output": output, "error": answer.error}
     if answer.raw.get("metrics"):
@@ -159,7 +173,7 @@ def _answer_json(answer: client.Prediction, *, schema: Mapping[str, Any] | None,
     if path is None:
         say(text)
     else:
-        path.write_text(text + "\n", encoding="utf-8")
+        outputs.write(path, (text + "\n").encode("utf-8", errors="backslashreplace"))
 
 
 def _tell(delivery: outputs.Delivery, *, console: Console) -> None:
@@ -171,7 +185,9 @@ def _tell(delivery: outputs.Delivery, *, console: Console) -> None:
 
 @click.command(epilog="Example: cogsmith serve -p 8080 my-model")
 @click.argument("reference", metavar="[IMAGE]", required=False)
-@click.option("-p", "--port", default=SERVE_PORT, show_default=True, help="Port on this machine.")
+@click.option(
+    "-p", "--port", type=click.IntRange(1, 65535), default=SERVE_PORT, show_default=True, help="Port on this machine."
+)
 @click.option("--host", default=server.LOOPBACK, show_default=True, help="Address to listen at.")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="A variable of the container.")
 @click.option("-f", "--file", default=FILE_NAME, show_default=True, help="Name of the configuration file.")

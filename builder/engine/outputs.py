@@ -39,20 +39,28 @@ def deliver(output: Any, *, schema: Mapping[str, Any] | None, path: Path | None,
     """
     if output is None:
         return Delivery(warning="No output generated")
-    kind = output_schema(schema)
-    if _is_file(kind, output):
-        return Delivery(files=(_write_url(str(output), _target(path, folder=folder)),))
-    if isinstance(output, list) and output and all(_is_file(kind.get("items") or {}, item) for item in output):
-        target = _target(path, folder=folder)
-        stem = target.name.removesuffix(_suffix(target))
-        names = [target.with_name(f"{stem}.{n}{_suffix(target)}") for n in range(len(output))]
-        return Delivery(files=tuple(_write_url(str(item), name) for item, name in zip(output, names, strict=True)))
+    files = write_files(output, schema=schema, path=path, folder=folder)
+    if files:
+        return Delivery(files=files)
     text = render(output)
     if path is None:
         return Delivery(text=text)
     target = _target(path, folder=folder)
-    _write(target, text.encode())
+    write(target, text.encode(errors="backslashreplace"))
     return Delivery(files=(target,))
+
+
+def write_files(output: Any, *, schema: Mapping[str, Any] | None, path: Path | None, folder: Path) -> tuple[Path, ...]:
+    """Write an output that is one file, or a list of them, as `deliver` says; none if it is something else."""
+    kind = output_schema(schema)
+    if _is_file(kind, output):
+        return (_write_url(str(output), _target(path, folder=folder)),)
+    if isinstance(output, list) and output and all(_is_file(kind.get("items") or {}, item) for item in output):
+        target = _target(path, folder=folder)
+        stem = target.name.removesuffix(_suffix(target))
+        names = [target.with_name(f"{stem}.{n}{_suffix(target)}") for n in range(len(output))]
+        return tuple(_write_url(str(item), name) for item, name in zip(output, names, strict=True))
+    return ()
 
 
 def render(output: Any) -> str:
@@ -107,11 +115,12 @@ def _write_url(url: str, target: Path) -> Path:
         target = target.with_name(
             target.name + (mimetypes.guess_extension(kind) or "" if extension is None else extension)
         )
-    _write(target, data)
+    write(target, data)
     return target
 
 
-def _write(target: Path, data: bytes) -> None:
+def write(target: Path, data: bytes) -> None:
+    """Replace `target` whole, or write into it if it is no plain file; `PredictionError` if that cannot be."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         if target.exists() and not target.is_file():  # /dev/stdout, a pipe

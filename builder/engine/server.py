@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import socket
 from pathlib import Path
@@ -91,20 +92,31 @@ def start(
 
 
 def _is_free(host: str, port: int) -> bool:
+    return _why_not(host, port) is None
+
+
+def _why_not(host: str, port: int) -> OSError | None:
+    """What keeps us from listening there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as problem:
+            return problem
+    return None
 
 
 def _check_free(host: str, port: int) -> int:
-    if not _is_free(host, port):
+    problem = _why_not(host, port)
+    if problem is None:
+        return port
+    if problem.errno == errno.EADDRINUSE:
         raise SandboxError(f"port {port} of {host} is taken", hint="choose another with `--port`")
-    return port
+    raise SandboxError(
+        f"could not listen at port {port} of {host}: {(problem.strerror or str(problem)).lower()}",
+        hint="choose another with `--host` and `--port`; ports below 1024 are often for root only",
+    ) from problem
 
 
 def _reserve(locks: Path, *, stack: contextlib.ExitStack) -> int:
