@@ -48,26 +48,17 @@ def offline() -> dict[str, str]:
     return {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "UV_OFFLINE": "1"}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"TZ": "Pacific/Kiritimati"},
-        {"PYTHONHASHSEED": "1"},
-        {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0"},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_environment(warm: tuple[Path, str, Path], tmp_path: Path, change: dict[str, str]) -> None:
+def test_time_zone_hash_seed_and_locale(warm: tuple[Path, str, Path], tmp_path: Path) -> None:
     folder, digest, files = warm
     there = Cogsmith(store_with_inputs(tmp_path / "cache", files))
+    change = {"TZ": "Pacific/Kiritimati", "PYTHONHASHSEED": "1", "LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0"}
     assert there("build", "--locked", cwd=folder, env={**offline(), **change}).out.strip() == digest
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_folder_order_and_umask(warm: tuple[Path, str, Path], tmp_path: Path, umask: int) -> None:
+def test_folder_order_and_umask(warm: tuple[Path, str, Path], tmp_path: Path) -> None:
     folder, digest, files = warm
     elsewhere = tmp_path / "a longer name, with spaces" / "elsewhere"
-    before = os.umask(umask)
+    before = os.umask(0o077)
     try:
         elsewhere.mkdir(parents=True)
         for path in sorted(folder.rglob("*"), reverse=True, key=lambda path: (len(path.parts) * -1, path)):
@@ -77,8 +68,8 @@ def test_folder_order_and_umask(warm: tuple[Path, str, Path], tmp_path: Path, um
                 target.symlink_to(os.readlink(path))
             elif path.is_file():
                 target.write_bytes(path.read_bytes())
-                if os.access(path, os.X_OK) and path.suffix == ".sh":
-                    target.chmod(0o777 & ~umask)
+                if path.suffix == ".sh":
+                    target.chmod(0o700)
         there = Cogsmith(store_with_inputs(tmp_path / "cache", files))
         assert there("build", "--locked", cwd=elsewhere, env=offline()).out.strip() == digest
     finally:
@@ -94,7 +85,7 @@ def interpreter(minor: str) -> str:
     pytest.skip(f"python{minor} is not installed")
 
 
-@pytest.mark.parametrize("minor", ["3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("minor", ["3.13", "3.14"])
 def test_host_python(warm: tuple[Path, str, Path], tmp_path: Path, shared: Path, minor: str) -> None:
     if sys.version_info[:2] == tuple(map(int, minor.split("."))):
         pytest.skip("that is the interpreter all other tests run on")
@@ -114,15 +105,12 @@ def test_host_python(warm: tuple[Path, str, Path], tmp_path: Path, shared: Path,
     assert done.stdout.strip() == digest, done.stderr
 
 
-@pytest.mark.parametrize("isal", [True, False], ids=["isal", "zlib"])
-def test_inflating_with_and_without_isal(warm: tuple[Path, str, Path], tmp_path: Path, isal: bool) -> None:
+def test_inflating_without_isal(warm: tuple[Path, str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("isal")  # without it, that is what all other tests do
     folder, digest, files = warm
-    if isal:
-        pytest.importorskip("isal")
     hidden = tmp_path / "hidden"
     hidden.mkdir()
-    if not isal:
-        (hidden / "isal.py").write_text("raise ImportError('hidden by the test')\n")
+    (hidden / "isal.py").write_text("raise ImportError('hidden by the test')\n")
     there = Cogsmith(store_with_inputs(tmp_path / "cache", files))
     env = {**offline(), "PYTHONPATH": f"{hidden}:{ROOT}"}
     assert there("build", "--locked", cwd=folder, env=env).out.strip() == digest
