@@ -17,9 +17,6 @@ from builder.layers.pack import Codec
 PACKAGES = {"libdeflate": "deflate", "zstd": "zstandard"}
 """The package of each codec that a plan can name; a codec's version is that of its package."""
 
-ZSTD = plan.Codec(name="zstd", version="0.25.0", level=3)
-"""What a plan with zstd layers names; gzip layers have `plan.Codec()`."""
-
 
 def codec_for(wanted: plan.Codec, compression: plan.Compression) -> Codec:
     """The compressor `wanted`, for layers of `compression`.

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.codec import ZSTD, codec_for
+from builder.codec import codec_for
 from builder.layers.pack import Packed, pack
-from builder.plan import Codec, Compression
+from builder.plan import CODECS, Compression
 
 EPOCH = 1735689600
 
@@ -161,6 +161,6 @@ def packed(
 ) -> tuple[Packed, bytes]:
     """A layer by the real packer and the real codec, and its bytes."""
     out = io.BytesIO()
-    codec = codec_for(ZSTD if compression == "zstd" else Codec(), compression)
+    codec = codec_for(CODECS[compression], compression)
     result = pack(spec, inputs=inputs, out=out, codec=codec, compression=compression, threads=threads)
     return result, out.getvalue()

@@ -16,10 +16,11 @@ import golden_layers
 import pytest
 from small_wheels import EPOCH, packed
 
-from builder.codec import ZSTD, codec_for
+from builder.codec import codec_for
 from builder.errors import BackendError, LayerError
 from builder.layers.pack import pack
 from builder.plan import (
+    CODECS,
     Codec,
     Compression,
     Deb,
@@ -168,10 +169,11 @@ def test_a_large_file_takes_little_memory(compression: Compression, tmp_path: Pa
     )
     program = f"""
 import resource, pathlib
-from builder.codec import ZSTD, codec_for
+from builder.codec import codec_for
+from builder.plan import CODECS
 from builder.layers.pack import pack
 from builder.plan import Codec
-codec = codec_for(ZSTD if {compression!r} == "zstd" else Codec(), {compression!r})
+codec = codec_for(CODECS[{compression!r}], {compression!r})
 with open("/dev/null", "wb") as out:
     pack({to_plain(layer)!r}, inputs={{{sha256!r}: pathlib.Path({str(large)!r})}}, out=out, codec=codec,
          compression={compression!r}, threads=2)
@@ -187,7 +189,7 @@ def test_only_the_plan_s_codec_will_do() -> None:
     with pytest.raises(BackendError, match=r"`deflate` 0\.1\.0, but .* is installed"):
         codec_for(Codec(version="0.1.0"), "gzip")
     with pytest.raises(BackendError, match="does not make gzip"):
-        codec_for(ZSTD, "gzip")
+        codec_for(CODECS["zstd"], "gzip")
     with pytest.raises(BackendError, match="does not make zstd"):
         codec_for(Codec(), "zstd")
     assert codec_for(Codec(version="0.1.0"), "plain")

@@ -18,11 +18,11 @@ import pytest
 import zstandard
 from small_wheels import packed
 
-from builder.codec import ZSTD, codec_for
+from builder.codec import codec_for
 from builder.layers.content import Data, Deflated, FileSlice, Spooled
 from builder.layers.tar import Member
 from builder.layers.writer import FRAME, Packed, write_layer
-from builder.plan import Codec, Compression
+from builder.plan import CODECS, Codec, Compression
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,7 +82,7 @@ def layer(
     members: list[Member], *, compression: Compression, compress: bool = True, threads: int = 1
 ) -> tuple[Packed, bytes]:
     out = io.BytesIO()
-    codec = codec_for(ZSTD if compression == "zstd" else Codec(), compression)
+    codec = codec_for(CODECS[compression], compression)
     result = write_layer(
         members, out=out, codec=codec, compression=compression, compress=compress, threads=threads, epoch=0
     )
