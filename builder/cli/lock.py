@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from builder.cli.build import check_platform
 from builder.cli.console import Console, say
@@ -70,7 +70,7 @@ def lock(
     store = Store.open(settings.store_root)
     with store.using(report=console):
         if stale or upgrade or old is None:
-            moving = {canonicalize_name(name) for name in upgrade if name != EVERYTHING}
+            moving = {canonicalize_name(name): name for name in upgrade if name != EVERYTHING}
             keep = {wheel.name: wheel.version for wheel in old.wheels if wheel.name not in moving} if old else {}
             if EVERYTHING in upgrade:
                 keep = {}
@@ -109,14 +109,14 @@ def _old(project: Project, *, check: bool, console: Console) -> Lock | None:
         return None
 
 
-def _check_names(names: Iterable[str], *, lock: Lock) -> None:
-    """Refuse `--upgrade` of what is no package of the model."""
+def _check_names(given: Mapping[NormalizedName, str], *, lock: Lock) -> None:
+    """Refuse `--upgrade` of what is no package of the model; `given` maps names to how the user wrote them."""
     known = [wheel.name for wheel in lock.wheels]
-    for name in sorted(names):
+    for name, written in given.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise LockError(
-                f"`--upgrade={name}`: the model needs no package of that name",
+                f"`--upgrade={written}`: the model needs no package of that name",
                 hint=f"did you mean `--upgrade={near[0]}`?"
                 if near
                 else "name one of its packages, as in `--upgrade=NAME`; without a name everything moves",
