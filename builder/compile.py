@@ -212,6 +212,7 @@ def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | Non
         working_dir=SOURCE_ROOT,
         exposed_ports=(PORT,),
         labels=tuple(sorted(labels.items())),
+        user=lock.base.user if isinstance(lock.base, ImageBase) else "",
         annotations=tuple(sorted(annotations.items())),
     )
 

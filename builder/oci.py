@@ -103,6 +103,8 @@ def image_config(
         "ExposedPorts": {port: {} for port in config.exposed_ports},
         "Labels": dict(config.labels),
     }
+    if config.user:
+        inner["User"] = config.user
     if config.entrypoint:
         inner["Entrypoint"] = list(config.entrypoint)
     data: dict[str, Any] = {

@@ -188,6 +188,8 @@ class ImageConfig:
     working_dir: str
     exposed_ports: tuple[str, ...]
     labels: tuple[tuple[str, str], ...]
+    user: str = ""
+    """Empty: root."""
     annotations: tuple[tuple[str, str], ...] = ()
     """Of the manifest, not of the configuration."""
 

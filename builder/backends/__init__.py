@@ -45,8 +45,13 @@ class Backend(Protocol):
         """
 
 
+def unknown(name: str) -> BackendError:
+    """The error for a name that is none of `BACKENDS`."""
+    return BackendError(f"there is no backend `{name}`", hint=f"choose one of: {', '.join(sorted(BACKENDS))}")
+
+
 def backend(name: str) -> Backend:
     """The backend called `name`; a `BackendError` that lists them if there is none."""
     if name not in BACKENDS:
-        raise BackendError(f"there is no backend `{name}`", hint=f"choose one of: {', '.join(sorted(BACKENDS))}")
+        raise unknown(name)
     return cast("Backend", importlib.import_module(BACKENDS[name]))

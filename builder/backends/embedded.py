@@ -13,7 +13,7 @@ from typing import assert_never
 from builder import oci
 from builder.backends import Fetch
 from builder.codec import codec_for
-from builder.errors import LayerError
+from builder.errors import BackendError, LayerError
 from builder.layers.pack import pack
 from builder.oci import PackedLayer
 from builder.plan import (
@@ -32,13 +32,13 @@ from builder.plan import (
 from builder.report import Report
 from builder.store import Store
 
+LAYER_THREADS = 4
+"""At most so many threads work on one layer, for several are made at once and each thread holds pieces of it."""
+
 
 def check(plan: Plan) -> Sequence[str]:
-    """What is missing on this machine: nothing, unless a layer must be executed."""
-    if any(isinstance(layer, DebianLayer) and layer.executed for layer in plan.layers):
-        from builder.backends import debootstrap
-
-        return debootstrap.check()
+    """What is missing on this machine: nothing.  An executed layer that is not there yet is looked at in `make`."""
+    del plan
     return []
 
 
@@ -51,6 +51,7 @@ def make(
     # The largest first: the last layer to be made should not be the one that takes longest.
     missing = sorted((i for i in range(len(layers)) if i not in made), key=lambda i: (-_size(layers[i]), i))
     if missing:
+        _check_sandbox([layers[i] for i in missing])
         wanted = _wanted([layers[i] for i in missing])
         remotes = [remote for remote in plan.remotes if remote.sha256 in wanted]
         fetched = fetch(remotes) if remotes else {}
@@ -64,7 +65,7 @@ def make(
                     store=store,
                     inputs=inputs,
                     verified=fetched.keys(),
-                    threads=threads,
+                    threads=min(threads, LAYER_THREADS),
                     report=report,
                 ): i
                 for i in missing
@@ -76,6 +77,15 @@ def make(
                 pool.shutdown(cancel_futures=True)
                 raise
     return [made[i] for i in range(len(layers))]
+
+
+def _check_sandbox(layers: Sequence[Layer]) -> None:
+    if any(isinstance(layer, DebianLayer) and layer.executed for layer in layers):
+        from builder.backends import debootstrap
+
+        problems = debootstrap.check()
+        if problems:
+            raise BackendError("the Debian base must be configured in a sandbox", details="\n".join(problems))
 
 
 def _present(layer: Layer, *, plan: Plan, store: Store) -> PackedLayer | None:

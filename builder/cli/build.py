@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
+from builder.cli import locking
 from builder.cli.console import Console, say, size, table
 from builder.cli.locking import get_lock
-from builder.cli.project import build_project, find, get_plan, image_name, scan_files
-from builder.cli.settings import read
+from builder.cli.project import Project, build_project, find, get_plan, image_name, scan_files
+from builder.cli.settings import Settings, read
 from builder.config import FILE_NAME
 from builder.plan import BaseLayer, Compression, Layer, Plan, layer_key, title
 from builder.store import Store
@@ -26,7 +27,9 @@ def project_options(function: F) -> F:
         click.option("--backend", "backend_name", metavar="NAME", help="Who makes the layers (default: embedded)."),
         click.option("--no-cache", "fresh", is_flag=True, help="Resolve afresh where there is no lock file."),
         click.option("--locked", is_flag=True, help="Refuse to build without a lock file that is up to date."),
-        click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: this machine's)."),
+        click.option(
+            "--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: the lock's, else linux/amd64)."
+        ),
         click.option("-f", "--file", default=FILE_NAME, show_default=True, help="Name of the configuration file."),
     ):
         function = option(function)
@@ -76,7 +79,9 @@ def build(
             store=store,
             console=console,
             tag=name,
-            platform=check_platform(platform or settings.platform),
+            platform=check_platform(platform)
+            if platform
+            else locking.default_platform(found, settings=settings, store=store),
             compression=compression,
             backend_name=backend_name,
             locked=locked,
@@ -125,7 +130,9 @@ def plan(
             found,
             settings=settings,
             store=store,
-            platform=check_platform(platform or settings.platform),
+            platform=check_platform(platform)
+            if platform
+            else locking.default_platform(found, settings=settings, store=store),
             console=console,
             locked=locked,
             fresh=fresh,
@@ -154,6 +161,11 @@ def _state(layer: Layer, *, plan: Plan, store: Store) -> tuple[str, str]:
         return "here", size(packed.size)
     locked = next((locked for locked in plan.locked if locked.key == key), None)
     return "to make", size(locked.size) if locked else ""
+
+
+def platform_of(project: Project, *, given: str | None, settings: Settings, store: Store) -> str:
+    """What `--platform` says, else the lock file, else the default."""
+    return check_platform(given or locking.default_platform(project, settings=settings, store=store))
 
 
 def check_platform(platform: str) -> str:

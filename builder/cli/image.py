@@ -127,7 +127,11 @@ def export(*, reference: str, path: Path, form: Form | None) -> None:
     with store.using(report=console):
         found = get(store, reference)
         fetch = base_layers(found, store=store, settings=settings, report=console)
-        export_image(store, image=found, path=path, form=chosen, report=console, fetch_layer=fetch)
+        try:
+            export_image(store, image=found, path=path, form=chosen, report=console, fetch_layer=fetch)
+        except StoreError as problem:
+            problem.hint = problem.hint or "name a path that can be written, in a folder that exists"
+            raise
     console.close()
     console.note(f"Exported {found.name} to {path}")
 
@@ -145,9 +149,15 @@ def import_(*, path: Path, tag: str | None, platform: str | None) -> None:
     settings = read()
     console = Console(sys.stderr)
     store = Store.open(settings.store_root)
-    with store.using(report=console):
-        name = check_name(tag) if tag else None
-        found = import_image(store, path=path, name=name, platform=platform or settings.platform, report=console)
+    name = check_name(tag) if tag else None
+    try:
+        with store.using(report=console):
+            found = import_image(
+                store, path=path, name=name, platform=platform or settings.host_platform, report=console
+            )
+    except StoreError as problem:
+        problem.hint = problem.hint or "an OCI folder, an OCI archive or a Docker archive can be read: make it again"
+        raise
     console.close()
     console.note(f"Imported {found.name}")
     say(found.digest)

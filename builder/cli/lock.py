@@ -29,7 +29,7 @@ EVERYTHING = "*"
 @click.command(epilog="Example: cogsmith lock && git add pylock.cog.toml")
 @click.argument("project", default=".", type=click.Path(path_type=Path))
 @click.option("-f", "--file", default=FILE_NAME, show_default=True, help="Name of the configuration file.")
-@click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: this machine's).")
+@click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: linux/amd64).")
 @click.option("--check", is_flag=True, help="Only say what is stale, and exit with 1 if anything is.")
 @click.option(
     "--upgrade",
@@ -57,9 +57,12 @@ def lock(
     found = find(project, file=file)
     for warning in found.config.warnings:
         console.warn(warning)
-    wanted = check_platform(platform or settings.platform)
     old = _old(found, check=check, console=console)
-    stale = ["there is no lock file"] if old is None else why_stale(old, project=found, platform=wanted)
+    wanted = check_platform(platform or (old.platform if old else settings.platform))
+    store = Store.open(settings.store_root)
+    stale = ["there is no lock file"]
+    if old is not None:
+        stale = why_stale(old, project=found, platform=wanted, store=store)
     if check:
         for reason in stale:
             say(reason)
@@ -67,14 +70,21 @@ def lock(
     if not stale and not upgrade and old is not None and (old.layers or no_layers):
         console.note(f"{found.lock_path.name} is up to date")
         return
-    store = Store.open(settings.store_root)
     with store.using(report=console):
         if stale or upgrade or old is None:
             moving = {canonicalize_name(name): name for name in upgrade if name != EVERYTHING}
             keep = {wheel.name: wheel.version for wheel in old.wheels if wheel.name not in moving} if old else {}
             if EVERYTHING in upgrade:
                 keep = {}
-            new = resolve(found, settings=settings, store=store, platform=wanted, console=console, keep=keep)
+            new = resolve(
+                found,
+                settings=settings,
+                store=store,
+                platform=wanted,
+                console=console,
+                keep=keep,
+                base=None if EVERYTHING in upgrade else old,
+            )
             _check_names(moving, lock=new)
         else:
             new = old

@@ -6,13 +6,15 @@ import datetime as dt
 import hashlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from builder import __version__
 from builder.cli.console import Console
 from builder.cli.project import Project
 from builder.cli.settings import APT_SOURCES, Settings
-from builder.errors import LockError
+from builder.errors import CogsmithError, LockError
 from builder.lock import FILE_NAME, Lock, dumps, loads, quick
 from builder.plan import canonical_json
 from builder.store import Store
@@ -49,10 +51,16 @@ def parse(text: str, *, project: Project, store: Store) -> Lock:
     return lock
 
 
+def default_platform(project: Project, *, settings: Settings, store: Store) -> str:
+    """The platform of the lock file, if there is one; else the default."""
+    text = read_text(project)
+    return settings.platform if text is None else parse(text, project=project, store=store).platform
+
+
 def known_text(project: Project, *, settings: Settings, store: Store, platform: str, locked: bool) -> str | None:
     """The lock's text where nothing need be resolved: the file's, else (unless `locked`) what was resolved before."""
     text = read_text(project)
-    if text is None and not locked:
+    if text is None and not locked and not _has_local_base(project):
         text = store.memo(_KIND, _key(project, settings=settings, platform=platform))
     return text
 
@@ -75,7 +83,7 @@ def get_lock(
     text = read_text(project)
     lock = None if text is None else parse(text, project=project, store=store)
     if text is not None and lock is not None:
-        stale = why_stale(lock, project=project, platform=platform)
+        stale = why_stale(lock, project=project, platform=platform, store=store)
         if not stale:
             return lock, text
         if locked:
@@ -85,10 +93,11 @@ def get_lock(
         raise LockError(f"there is no `{FILE_NAME}` in {project.root}", hint="run `cogsmith lock`")
     if not fresh:
         memo = store.memo(_KIND, _key(project, settings=settings, platform=platform))
-        if memo is not None:
+        known = None if memo is None else parse(memo, project=project, store=store)
+        if memo is not None and known is not None and not _moved(known, project=project, store=store):
             if lock is None:
                 console.note(f"no {FILE_NAME}: using what was resolved before (--no-cache resolves afresh)")
-            return parse(memo, project=project, store=store), memo
+            return known, memo
     if lock is None:
         console.note(f"no {FILE_NAME}: resolving afresh (`cogsmith lock` pins the result)")
     lock = resolve(project, settings=settings, store=store, platform=platform, console=console)
@@ -103,10 +112,12 @@ def resolve(
     platform: str,
     console: Console,
     keep: Mapping[str, str] | None = None,
+    base: Lock | None = None,
 ) -> Lock:
     """Resolve the project afresh, and remember the result in the store.
 
-    `keep` maps names to versions that stay as they are where the requirements still allow it.
+    `keep` maps names to versions that stay as they are where the requirements still allow it; with `base`, its base
+    and interpreter stay, if they answer the configuration.
     """
     from builder.resolve.debian import host_mirrors
     from builder.resolve.project import World
@@ -121,6 +132,7 @@ def resolve(
         platform=platform,
         world=world,
         keep=keep or {},
+        old=base,
     )
     text = dumps(lock, folder=project.root)
     store.remember(_KIND, _key(project, settings=settings, platform=platform), text)
@@ -142,7 +154,38 @@ def _key(project: Project, *, settings: Settings, platform: str) -> str:
     return hashlib.sha256(canonical_json(parts)).hexdigest()
 
 
-def why_stale(lock: Lock, *, project: Project, platform: str) -> list[str]:
+def _has_local_base(project: Project) -> bool:
+    reference = project.config.base_image or ""
+    return reference.startswith(("oci:", "oci-archive:", "docker-archive:"))
+
+
+def _moved(lock: Lock, *, project: Project, store: Store) -> list[str]:
+    """What a resolution took from this disk and is not there as it was: a wheel that was built again, a base."""
+    moved = []
+    for remote in lock.remotes:
+        paths = [_local(url) for url in remote.urls]
+        if paths and not any(path is None or _is(path, sha256=remote.sha256, store=store) for path in paths):
+            moved.append(f"`{remote.name}` changed or is gone")
+    if _has_local_base(project):
+        moved.append("the base is a local one")
+    return moved
+
+
+def _local(url: str) -> Path | None:
+    """The path that a remote's URL names on this disk, if it does."""
+    if url.startswith("file:"):
+        return Path(unquote(urlsplit(url).path))
+    return None if "://" in url else Path(url)
+
+
+def _is(path: Path, *, sha256: str, store: Store) -> bool:
+    try:
+        return store.hash_file(path, path.stat()) == sha256
+    except (OSError, CogsmithError):
+        return False
+
+
+def why_stale(lock: Lock, *, project: Project, platform: str, store: Store | None = None) -> list[str]:
     """Each way in which `lock` does not answer the project; empty when it does."""
     reasons = []
     if lock.config_hash != project.hash:
@@ -151,4 +194,17 @@ def why_stale(lock: Lock, *, project: Project, platform: str) -> list[str]:
         reasons.append(f"it is for {lock.platform}, not {platform}")
     if lock.runtime_version != __version__:
         reasons.append(f"it was made by cogsmith {lock.runtime_version}, this is {__version__}")
+    if store is not None:
+        reasons += _changed_inside(lock, project=project, store=store)
     return reasons
+
+
+def _changed_inside(lock: Lock, *, project: Project, store: Store) -> list[str]:
+    """The wheels of the project itself that changed; those of other folders are looked for when they are needed."""
+    own = os.fspath(project.root) + os.sep
+    return [
+        f"`{remote.name}` in the project changed"
+        for remote in lock.remotes
+        for path in map(_local, remote.urls)
+        if path is not None and os.fspath(path).startswith(own) and not _is(path, sha256=remote.sha256, store=store)
+    ]

@@ -20,6 +20,9 @@ from builder.plan import BaseLayer, Compression, Entry, Plan, Remote
 from builder.reference import parse
 from builder.store import Store, StoredImage
 
+BAGGAGE = (".git", ".venv", "venv", "__pycache__")
+"""Folders at the top of a project that are rarely meant to be shipped."""
+
 MAX_PARENTS = 100
 
 
@@ -150,7 +153,11 @@ def make_layers(
     chosen = backend(backend_name)
     missing = chosen.check(plan)
     if missing:
-        raise BackendError(f"the backend `{backend_name}` cannot build this here", details="\n".join(missing))
+        raise BackendError(
+            f"the backend `{backend_name}` cannot build this here",
+            details="\n".join(missing),
+            hint="put right what is listed, or choose another with `--backend`",
+        )
 
     def fetch(remotes: Iterable[Remote]) -> Mapping[str, Path]:
         from builder.fetch import ensure
@@ -182,8 +189,10 @@ def build_project(
     from builder.cli import locking, unchanged
 
     wanted = platform or settings.platform
+    check_backend(backend_name or settings.backend)
     name = check_name(tag or image_name(project))
     files = scan_files(project, store=store)
+    _warn_of_baggage(files, console=console)
 
     def fingerprint(lock_text: str) -> str:
         return unchanged.fingerprint(
@@ -220,6 +229,22 @@ def build_project(
     made = [packed for layer, packed in zip(plan.layers, layers, strict=True) if not isinstance(layer, BaseLayer)]
     unchanged.remember(fingerprint(text), image=image, made=made, store=store)
     return image
+
+
+def check_backend(name: str) -> None:
+    """`BackendError` if there is no such backend, also where nothing would be left for it to do."""
+    from builder.backends import BACKENDS, unknown
+
+    if name not in BACKENDS:
+        raise unknown(name)
+
+
+def _warn_of_baggage(files: Files, *, console: Console) -> None:
+    """Say what is in the image, as with Cog, although hardly anybody wants it there: it differs from clone to clone."""
+    for name in BAGGAGE:
+        count = sum(entry.path.split("/")[0] == name for entry in files.source)
+        if count:
+            console.warn(f"`{name}` becomes part of the image ({count} files): name it in `.dockerignore`")
 
 
 def check_name(name: str) -> str:

@@ -44,7 +44,7 @@ def image_or_project(
     for warning in project.config.warnings:
         console.warn(warning)
     console.note(f"Building {project.root / file}")
-    image = build_project(project, settings=settings, store=store, console=console)
+    image = build_project(project, settings=settings, store=store, console=console, platform=settings.host_platform)
     console.close()
     return image
 

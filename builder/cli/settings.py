@@ -12,6 +12,9 @@ from builder.errors import ConfigError
 from builder.plan import DEFAULT_EPOCH
 
 APT_SOURCES = Path("/etc/apt")
+MAX_THREADS = 8
+"""More would cost memory, and wait for the disk."""
+
 KNOWN = {"debian_mirror": (str, list), "backend": (str,)}
 
 
@@ -27,7 +30,10 @@ class Settings:
     backend: str
     threads: int
     platform: str
-    """The platform images are made for by default: the host's architecture, on Linux."""
+    """The platform images are made for by default: linux/amd64 on every machine, as with Cog, unless
+    `COGSMITH_PLATFORM` names another; the same project has the same digest everywhere."""
+    host_platform: str
+    """What this machine runs."""
 
 
 def read() -> Settings:
@@ -44,14 +50,19 @@ def read() -> Settings:
         epoch=_epoch(env.get("SOURCE_DATE_EPOCH")),
         mirrors=tuple(str(url).rstrip("/") for url in mirrors),
         backend=env.get("COGSMITH_BACKEND") or str(values.get("backend", "embedded")),
-        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1),
-        platform="linux/arm64" if host.machine() in ("arm64", "aarch64") else "linux/amd64",
+        threads=min(MAX_THREADS, _processors()),
+        platform=env.get("COGSMITH_PLATFORM") or "linux/amd64",
+        host_platform="linux/arm64" if host.machine() in ("arm64", "aarch64") else "linux/amd64",
     )
 
 
 def _base(text: str | None, *, default: Path) -> Path:
     """A base directory; a relative one is no setting (XDG Base Directory Specification)."""
     return Path(text) if text and Path(text).is_absolute() else default
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def _epoch(text: str | None) -> int:

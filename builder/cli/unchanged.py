@@ -51,7 +51,9 @@ def fingerprint(
 
 def remember(key: str, *, image: StoredImage, made: list[PackedLayer], store: Store) -> None:
     """Remember what was built, and which layers of it must be here for it to count."""
-    value = {"manifest": image.descriptor.to_json(), "layers": [[layer.digest, layer.size] for layer in made]}
+    config = image.manifest["config"]
+    blobs = [(layer.digest, layer.size) for layer in made] + [(config["digest"], config["size"])]
+    value = {"manifest": image.descriptor.to_json(), "blobs": blobs}
     store.remember(_KIND, key, json.dumps(value))
 
 
@@ -61,7 +63,7 @@ def recall(key: str, *, name: str, store: Store) -> StoredImage | None:
     if memo is None:
         return None
     value = json.loads(memo)
-    for digest, size in value["layers"]:
+    for digest, size in value["blobs"]:
         path = store.blob_path(digest)
         if not path.is_file() or path.stat().st_size != size:
             return None

@@ -105,7 +105,10 @@ def _find(
     config = json.loads(store.read_blob(manifest["config"]["digest"]))
     actual = f"{config.get('os')}/{config.get('architecture')}"
     if actual != "/".join(platform.split("/")[:2]):
-        raise ResolveError(f"the base image `{reference}` is for `{actual}`, not for `{platform}`")
+        raise ResolveError(
+            f"the base image `{reference}` is for `{actual}`, not for `{platform}`",
+            hint=f"name one for `{platform}` in `build.base_image`, or build with `--platform {actual}`",
+        )
     return _Found(descriptor=imported.descriptor, layers=layers_of(manifest, config=config), config=config)
 
 

@@ -22,6 +22,10 @@ GLIBC = {"bookworm": "2.36", "trixie": "2.41"}
 """glibc of each Debian release: it bounds the manylinux tag of the wheels."""
 
 
+BASE_PLACE = "base place"
+"""Memos of this kind say, by the digest of a base, which project's folder a local reference to it starts from."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Everything outside the project that a resolution reads."""
@@ -36,18 +40,28 @@ class World:
 
 
 def resolve(
-    config: Config, *, project: Path, requirements: str, platform: str, world: World, keep: Mapping[str, str]
+    config: Config,
+    *,
+    project: Path,
+    requirements: str,
+    platform: str,
+    world: World,
+    keep: Mapping[str, str],
+    old: Lock | None = None,
 ) -> Lock:
     """Resolve a project for `platform` (`linux/amd64`).
 
     `requirements` is the text of the requirements file, or of `python_packages`, one a line; paths in it are relative
-    to `project`.  `keep` maps package names to versions that stay where they are still allowed.  Raises
-    `ResolveError`, `FetchError` or `RegistryError`.
+    to `project`.  `keep` maps package names to versions that stay where they are still allowed; the base of `old`
+    stays if it is one that the configuration asks for.  Raises `ResolveError`, `FetchError` or `RegistryError`.
     """
     from builder.resolve.python import resolve_python
     from builder.resolve.runtime import resolve_runtime
 
-    base, interpreter, remotes = _base(config, project=project, platform=platform, world=world)
+    if old is not None and _answers(old, config=config, platform=platform):
+        base, interpreter, remotes = old.base, old.interpreter, _base_remotes(old)
+    else:
+        base, interpreter, remotes = _base(config, project=project, platform=platform, world=world)
     glibc = base.glibc if isinstance(base, ImageBase) else GLIBC[base.suite]
     wheels, wheel_remotes = resolve_python(
         requirements,
@@ -77,6 +91,20 @@ def resolve(
     )
 
 
+def _answers(old: Lock, *, config: Config, platform: str) -> bool:
+    """Whether the base of `old` is one that `config` asks for."""
+    if old.platform != platform or old.interpreter.minor != config.python_minor:
+        return False
+    if isinstance(old.base, ImageBase):
+        return old.base.reference == config.base_image and ":" not in old.base.reference.split("/")[0]
+    return not config.base_image
+
+
+def _base_remotes(old: Lock) -> tuple[Remote, ...]:
+    debs = {deb.sha256 for deb in old.base.debs} if isinstance(old.base, DebianBase) else set()
+    return tuple(remote for remote in old.remotes if remote.sha256 in debs)
+
+
 def _base(
     config: Config, *, project: Path, platform: str, world: World
 ) -> tuple[DebianBase | ImageBase, Interpreter, tuple[Remote, ...]]:
@@ -92,6 +120,7 @@ def _base(
             env=world.env,
             report=world.report,
         )
+        world.store.remember(BASE_PLACE, base.digest, str(project))
         return base, interpreter, ()
     suite = debian_suite(config.python_version)
     if suite is None:
