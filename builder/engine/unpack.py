@@ -28,36 +28,41 @@ def unpack_all(
     layers: Sequence[PackedLayer], *, store: Store, report: Report, fetch: Fetch | None = None
 ) -> list[Path]:
     """The directories of `layers`, in their order, each unpacked unless it is there already."""
-    missing = [layer for layer in dict.fromkeys(layers) if not store.unpacked_path(layer.diff_id).exists()]
+    owners = sandbox.all_ids()
+    missing = [
+        layer for layer in dict.fromkeys(layers) if not store.unpacked_path(layer.diff_id, owners=owners).exists()
+    ]
     if missing:
         report.note(f"unpacking {len(missing)} layer{'s' if len(missing) > 1 else ''}")
         with ThreadPoolExecutor(min(WORKERS, len(missing))) as pool:
             list(pool.map(lambda layer: unpack(layer, store=store, report=report, fetch=fetch), missing))
-    return [store.unpacked_path(layer.diff_id) for layer in layers]
+    return [store.unpacked_path(layer.diff_id, owners=owners) for layer in layers]
 
 
 def unpack(layer: PackedLayer, *, store: Store, report: Report, fetch: Fetch | None = None) -> Path:
     """The directory of one layer.
 
-    Whiteouts take the overlay's form.  Owners are kept where this process is root, else everything is the caller's.
+    Whiteouts take the overlay's form.  Owners are kept where this process is root, else everything is the caller's;
+    neither takes the other's directory, should they share a cache.
     Safe when several processes want the same layer and when one of them is killed: it appears by `rename`.  Raises
     `LayerError` if the layer is hostile, `StoreError` if its blob is absent or not the one that was recorded.
     """
-    path = store.unpacked_path(layer.diff_id)
+    owners = sandbox.all_ids()
+    path = store.unpacked_path(layer.diff_id, owners=owners)
     if path.exists():
         return path
     if not store.has_blob(layer.digest):
         if fetch is None:
             raise StoreError(f"the layer `{layer.digest}` is not in the store", hint="build or pull the image again")
         fetch(layer)
-    with store.unpacked_lock(layer.diff_id, report=report):
+    with store.unpacked_lock(layer.diff_id, owners=owners, report=report):
         if path.exists():
             return path
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.chmod(0o700)  # a root's set-uid programs in there are not for other users of this machine
             sandbox.remove_tree(partial)
-            _fill(partial, layer=layer, store=store, report=report)
+            _fill(partial, layer=layer, owners=owners, store=store, report=report)
             partial.rename(path)
         except OSError as problem:
             raise StoreError(
@@ -70,7 +75,7 @@ def unpack(layer: PackedLayer, *, store: Store, report: Report, fetch: Fetch | N
     return path
 
 
-def _fill(target: Path, *, layer: PackedLayer, store: Store, report: Report) -> None:
+def _fill(target: Path, *, layer: PackedLayer, owners: bool, store: Store, report: Report) -> None:
     blob = store.blob_path(layer.digest)
     label = f"unpacking {layer.digest[7:19]}"
     damaged = f"remove `{blob}` and build or pull the image again"
@@ -79,7 +84,7 @@ def _fill(target: Path, *, layer: PackedLayer, store: Store, report: Report) -> 
             extract(
                 stream,
                 target=target,
-                owners=sandbox.all_ids(),
+                owners=owners,
                 progress=lambda: report.advance(label, min(file.tell(), layer.size - 1), layer.size),
             )
             stream.drain()

@@ -38,20 +38,28 @@ def mount(stage: str, source: str, target: str, *, kind: str = "", flags: int = 
     call(stage, "mount", os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data.encode())
 
 
-def bind(stage: str, source: int, target: str, *, readonly: bool) -> None:
-    """Bind what descriptor `source` names, with all below it, at `target`; read-only all the way down if asked."""
+def bind(stage: str, source: int, target: str, *, flags: int = 0) -> None:
+    """Bind what descriptor `source` names, with all below it, at `target`.
+
+    `flags` (RDONLY, NOSUID, NODEV, NOEXEC) are added all the way down; what the source has already stays.
+    """
     mount(stage, f"/proc/self/fd/{source}", target, flags=BIND | REC)
-    if not readonly:
+    if not flags:
         return
-    attributes = struct.pack("=4Q", 1, 0, 0, 0)  # MOUNT_ATTR_RDONLY
+    attributes = struct.pack("=4Q", flags, 0, 0, 0)  # MOUNT_ATTR_* have the values of these four MS_*
     if LIBC.syscall(SYS_MOUNT_SETATTR, -100, os.fsencode(target), 0x8000, attributes, len(attributes)) == 0:
         return
     with open("/proc/self/mountinfo", encoding="utf-8") as lines:
         points = [line.split()[4].replace("\\040", " ") for line in lines]
     for point in points:
         if point == target or point.startswith(target.rstrip("/") + "/"):
-            kept = os.statvfs(point).f_flag & (NOSUID | NODEV | NOEXEC)
-            mount(stage, "", point, flags=BIND | REMOUNT | RDONLY | kept)
+            add_flags(stage, point, flags)
+
+
+def add_flags(stage: str, target: str, flags: int) -> None:
+    """Add `flags` to one mount; those it has stay, as in a user namespace they must."""
+    kept = os.statvfs(target).f_flag & (RDONLY | NOSUID | NODEV | NOEXEC)
+    mount(stage, "", target, flags=BIND | REMOUNT | kept | flags)
 
 
 def bar_core_access() -> None:

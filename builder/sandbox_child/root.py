@@ -23,8 +23,8 @@ from builder.sandbox_child.kernel import (
     PRIVATE,
     RDONLY,
     REC,
-    REMOUNT,
     StageError,
+    add_flags,
     bind,
     call,
     mount,
@@ -60,6 +60,7 @@ def build_root(spec: dict[str, Any], tty: str | None) -> None:
             raise StageError("mount source", problem.errno or 0, str(path)) from problem
     if spec["directory"]:
         mount("root", spec["directory"], "m", flags=BIND | REC)
+        add_flags("root", "m", NODEV)
     else:
         mount_overlay(spec)
     os.chdir("m")
@@ -77,8 +78,7 @@ def build_root(spec: dict[str, Any], tty: str | None) -> None:
     call("root", "umount2", b".", DETACH)
     os.chdir("/")
     if spec["directory"] and spec["readonly"]:
-        flags = os.statvfs("/").f_flag & (NOSUID | NODEV | NOEXEC)
-        mount("root", "", "/", flags=BIND | REMOUNT | RDONLY | flags)
+        add_flags("root", "/", RDONLY)
     for descriptor in [
         inner,
         *outer.values(),
@@ -151,11 +151,11 @@ def fill_root(spec: dict[str, Any], devices: list[tuple[str, int]], outer: dict[
         os.fchdir(outer["/"])  # parts of /proc are hidden from us (we are in a container): use what there is
         mount("proc", "proc", "/proc", flags=BIND | REC)
         os.chdir("/")
-    bind("sys", outer["/sys"], make_target("/sys", directory=True), readonly=True)
+    bind("sys", outer["/sys"], make_target("/sys", directory=True), flags=RDONLY)
     make_target("/dev", directory=True)
-    mount("dev", "tmpfs", "/dev", kind="tmpfs", flags=NOSUID | NOEXEC, data="mode=0755,size=64m")
+    mount("dev", "tmpfs", "/dev", kind="tmpfs", flags=NOSUID | NODEV | NOEXEC, data="mode=0755,size=64m")
     for name, descriptor in devices:
-        bind("dev", descriptor, make_target(f"/dev/{name}", directory=False), readonly=False)
+        bind("dev", descriptor, make_target(f"/dev/{name}", directory=False))  # a mount of its own: not nodev
     for name, link in DEV_LINKS.items():
         os.symlink(link, f"/dev/{name}")
     for name in ("pts", "shm", "mqueue"):
@@ -170,7 +170,7 @@ def fill_root(spec: dict[str, Any], devices: list[tuple[str, int]], outer: dict[
 
 
 def add_mount(item: dict[str, Any], source: int | None) -> None:
-    """One of the caller's mounts, inside the new root."""
+    """One of the caller's mounts, inside the new root; no device and no set-uid program works there."""
     try:
         directory = source is None or stat.S_ISDIR(os.fstat(source).st_mode)
         target = make_target(item["target"], directory=directory)
@@ -179,7 +179,7 @@ def add_mount(item: dict[str, Any], source: int | None) -> None:
     if source is None:
         mount("mount", "tmpfs", target, kind="tmpfs", flags=NOSUID | NODEV, data="mode=1777")
     else:
-        bind("mount", source, target, readonly=item["readonly"])
+        bind("mount", source, target, flags=NOSUID | NODEV | (RDONLY if item["readonly"] else 0))
 
 
 def protect_kernel() -> None:
@@ -189,10 +189,10 @@ def protect_kernel() -> None:
         if os.path.isdir(path):
             mount("proc", "tmpfs", path, kind="tmpfs", flags=RDONLY | NOSUID | NODEV | NOEXEC, data="size=0")
         elif os.path.exists(path):
-            bind("proc", null, path, readonly=False)
+            bind("proc", null, path)
     os.close(null)
     for path in READ_ONLY:
         if os.path.exists(path):
             source = os.open(path, os.O_PATH)
-            bind("proc", source, path, readonly=True)
+            bind("proc", source, path, flags=RDONLY)
             os.close(source)

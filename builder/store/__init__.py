@@ -189,7 +189,8 @@ class Store:
         if entry is None:
             return None
         image = images.load(entry, read=self.read_blob)
-        for digest in (image.digest, *(layer.digest for layer in image.layers)):
+        config = str(image.manifest["config"]["digest"])
+        for digest in (image.digest, config, *(layer.digest for layer in image.layers)):
             _touch(self.blob_path(digest))
         return image
 
@@ -213,16 +214,21 @@ class Store:
 
     # Unpacked layers
 
-    def unpacked_path(self, diff_id: str) -> Path:
-        """Where a layer's tree is or would be, for the engine; counts as a use."""
-        name = disk.hex_of(diff_id)
+    def unpacked_path(self, diff_id: str, *, owners: bool) -> Path:
+        """Where a layer's tree is or would be, for the engine; counts as a use.
+
+        Trees with the files' owners (made by root) and without (everything is the user's) are different things.
+        """
+        name = prune.tree_name(diff_id, owners=owners)
         _touch(prune.marker(self.root, name))
         return self._unpacked / name
 
-    def unpacked_lock(self, diff_id: str, *, report: Report | None = None) -> contextlib.AbstractContextManager[int]:
+    def unpacked_lock(
+        self, diff_id: str, *, owners: bool, report: Report | None = None
+    ) -> contextlib.AbstractContextManager[int]:
         """Held while a layer's tree is made, so that two processes do not make it at once."""
         waiting = disk.note_once(report, "waiting for another process that unpacks the same layer")
-        return disk.locked(prune.marker(self.root, disk.hex_of(diff_id)), waiting=waiting)
+        return disk.locked(prune.marker(self.root, prune.tree_name(diff_id, owners=owners)), waiting=waiting)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -270,11 +276,12 @@ class Store:
 
         `keep_images=False` lets images go too, `everything` images and memos.  With `max_bytes`, only so much goes,
         least recently used first, that the rest takes at most that many bytes.  `remove_tree` removes unpacked trees
-        (they may hold files of other user ids).  Waits for running builds; never called inside `using`.
+        (they may hold files of other user ids).  Waits for running builds, so it is never called inside `using`; a
+        `dry_run` waits for nobody but another `prune`.
         """
-        assert not self._users, "prune waits for all users of the store, so it cannot be one"
+        assert dry_run or not self._users, "prune waits for all users of the store, so it cannot be one"
         waiting = disk.note_once(report, "waiting for other cogsmith processes that use the cache")
-        with disk.locked(self._locks / "store", waiting=waiting):
+        with disk.locked(self._locks / "store", shared=dry_run, waiting=waiting):
             keep = keep_images and not everything
             items = self._survey(keep_images=keep)
             chosen = prune.choose(items, everything=everything, max_bytes=max_bytes)

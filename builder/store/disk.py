@@ -143,7 +143,7 @@ class Writer(io.BufferedIOBase, typing.BinaryIO):
         with explaining(f"write `{target}`"):
             if not has_size(target, size=self._size):
                 self._file.flush()
-                os.fdatasync(self._file.fileno())
+                sync_file(self._file.fileno())
                 self._path.rename(target)
                 self._moved = True
         return digest, self._size
@@ -209,7 +209,7 @@ class Partial:
     def commit(self, target: Path) -> None:
         """Move to `target`, durably.  The caller has compared `sha256`."""
         with explaining(f"write `{target}`"):
-            os.fdatasync(self._file.fileno())
+            sync_file(self._file.fileno())
             self._path.rename(target)
 
     def discard(self) -> None:
@@ -303,11 +303,16 @@ def replace(path: Path, data: bytes, *, tmp: Path) -> None:
             with file:
                 file.write(data)
                 file.flush()
-                os.fdatasync(file.fileno())
+                sync_file(file.fileno())
                 temporary.rename(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def sync_file(fd: int) -> None:
+    """Make the content of an open file durable; macOS has no `fdatasync`."""
+    getattr(os, "fdatasync", os.fsync)(fd)
 
 
 def sync_folder(path: Path) -> None:

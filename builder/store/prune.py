@@ -44,8 +44,9 @@ def survey(root: Path, *, documents: set[str], layers: set[str]) -> Iterator[Ite
     """Everything on disk.  `documents` and `layers` are the digests that named images need."""
     for path, stat in _files(root / "blobs" / "sha256"):
         digest = f"sha256:{path.name}"
-        kind: Kind = "images" if digest in documents else "layers"
         needed = digest in documents or digest in layers
+        document = digest in documents if needed else _is_document(path)
+        kind: Kind = "images" if document else "layers"
         yield Item(kind=kind, name=digest, size=stat.st_size, path=path, used=stat.st_mtime_ns, needed=needed)
     for path, stat in _files(root / "files" / "sha256"):
         yield Item(kind="inputs", name=path.name, size=stat.st_size, path=path, used=stat.st_mtime_ns)
@@ -100,6 +101,11 @@ def remove(root: Path, items: Sequence[Item], *, remove_tree: Callable[[Path], N
         )
 
 
+def tree_name(diff_id: str, *, owners: bool) -> str:
+    """The name of an unpacked tree, which says whether the files have the owners that the layer gives them."""
+    return disk.hex_of(diff_id) + ("-owners" if owners else "-user")
+
+
 def marker(root: Path, name: str) -> Path:
     """The lock file of an unpacked tree, whose time says when the tree was last used."""
     return root / "locks" / f"unpacked-{name}"
@@ -108,6 +114,13 @@ def marker(root: Path, name: str) -> Path:
 def without_need(item: Item) -> Item:
     """The item as if no image needed it."""
     return dataclasses.replace(item, needed=False)
+
+
+def _is_document(path: Path) -> bool:
+    """Whether it looks like a manifest or a configuration; only for the table of what nothing needs."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(1) == b"{"
+    return False
 
 
 def _used(root: Path, path: Path) -> int:

@@ -104,6 +104,23 @@ def test_owners_are_kept_by_root_alone(store: Store) -> None:
     assert stat.S_IMODE(info.st_mode) == 0o4755
 
 
+def test_a_tree_without_owners_is_not_for_root_nor_the_other_way(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root and an ordinary user on one cache: the test is one of them, and is told to be the other."""
+    layer = put_layer(store, tar([member("f", b"x", uid=1000, gid=5)]))
+    own = unpack(layer, store=store, report=QUIET)
+    was_root = sandbox.all_ids()
+    monkeypatch.setattr(sandbox, "all_ids", lambda: not was_root)
+    if was_root:
+        other = unpack(layer, store=store, report=QUIET)
+        assert ((own / "f").stat().st_uid, (other / "f").stat().st_uid) == (1000, os.geteuid())
+        assert unpack_all([layer], store=store, report=QUIET) == [other]
+    else:
+        with pytest.raises(StoreError):  # it may not give files away, so it did try
+            unpack(layer, store=store, report=QUIET)
+    monkeypatch.undo()
+    assert unpack_all([layer], store=store, report=QUIET) == [own]
+
+
 def test_extended_attributes(store: Store) -> None:
     capability = bytes.fromhex("0100000200200000000000000000000000000000")
     headers = {
@@ -254,7 +271,7 @@ def test_several_processes_at_once(store: Store) -> None:
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    path = store.unpacked_path(layer.diff_id)
+    path = store.unpacked_path(layer.diff_id, owners=sandbox.all_ids())
     assert {name: (path / name).read_bytes() for name in content} == content
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
@@ -265,7 +282,7 @@ def test_kill_9_in_the_middle(store: Store) -> None:
     context = multiprocessing.get_context("spawn")
     worker = context.Process(target=_unpack_in_another_process, args=(store.root, layer))
     worker.start()
-    path = store.unpacked_path(layer.diff_id)
+    path = store.unpacked_path(layer.diff_id, owners=sandbox.all_ids())
     partial = path.with_name(path.name + ".partial")
     while not partial.exists() and worker.is_alive():
         time.sleep(0.001)

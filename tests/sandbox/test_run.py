@@ -6,7 +6,9 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
+import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,16 @@ from builder.sandbox import Directory, Mount, Overlay
 from .boxes import Box, system_links
 
 DOCKER_CAPABILITIES = 0x00000000A80425FB
+MKNOD = 1 << 27
+
+
+def directory(box: Box) -> Path:
+    """A root that is one directory of the host."""
+    root = box.folder / "root"
+    system_links(root)
+    for name in ("proc", "sys", "dev", "usr"):
+        (root / name).mkdir()
+    return root
 
 
 @pytest.mark.parametrize("init", [True, False])
@@ -138,6 +150,70 @@ def test_devices(box: Box) -> None:
     assert words == ["\\0", "\\0", "\\0", "4", "fd", "out", "/dev/mqueue:", "/dev/shm:", "a", "tmpfs", "/dev/pts/0"]
 
 
+def test_no_device_can_be_made(box: Box) -> None:
+    script = """
+    mkdir -p /tmp
+    for path in /dev/y /dev/shm/y /tmp/y /y; do mknod $path c 1 5 2>/dev/null && exit 1; done
+    cut -d ' ' -f 5,6 /proc/self/mountinfo
+    """
+    for root in (Overlay(lower=(box.lower,)), Directory(path=directory(box))):
+        options = dict(line.split() for line in box.output(script, root=root).splitlines())
+        assert {"nosuid", "nodev", "noexec"} <= set(options["/dev"].split(","))
+        assert "nodev" not in options["/dev/zero"].split(",")
+        assert {"ro", "nosuid", "nodev"} <= set(options["/usr"].split(","))
+
+
+def test_devices_that_are_there_cannot_be_opened(box: Box) -> None:
+    """A node that the host's root made in what the container gets: neither in a mount nor in a root."""
+    ours, root = box.folder / "ours", directory(box)
+    ours.mkdir()
+    try:
+        for folder in (ours, root, box.lower):
+            os.mknod(folder / "zero", 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("only real root can make a device")
+    mounts = (*box.spec().mounts, Mount(target="/rw", source=ours), Mount(target="/ro", source=ours, readonly=True))
+    script = """
+    head -c 1 /dev/zero | wc -c
+    for path in /zero /rw/zero /ro/zero; do head -c 1 $path >/dev/null 2>&1 && echo $path; done; true
+    """
+    for given in (Overlay(lower=(box.lower,)), Directory(path=root)):
+        assert box.output(script, root=given, mounts=mounts) == "1\n"
+
+
+BIND = """
+import os, sys
+from builder.sandbox_child import kernel
+if sys.argv[3] == "old":
+    kernel.SYS_MOUNT_SETATTR = -1  # no kernel has it: ENOSYS, as before Linux 5.12
+kernel.bind("mount", os.open(sys.argv[1], os.O_PATH), sys.argv[2], flags=kernel.NOSUID | kernel.NODEV | kernel.RDONLY)
+with open("/proc/self/mountinfo") as lines:
+    for line in lines:
+        if line.split()[4].startswith(sys.argv[2]):
+            print(line.split()[5])
+"""
+
+
+@pytest.mark.parametrize("age", ["old", "new"])
+def test_flags_of_a_mount_reach_what_lies_below(tmp_path: Path, age: str) -> None:
+    if shutil.which("unshare") is None:
+        pytest.skip("`unshare` is not installed")
+    (tmp_path / "from" / "deep").mkdir(parents=True)
+    (tmp_path / "to").mkdir()
+    script = f'mount -t tmpfs none {tmp_path}/from/deep && exec "$@"'
+    bind = (sys.executable, "-c", BIND, str(tmp_path / "from"), str(tmp_path / "to"), age)
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", *bind],
+        env={**os.environ, "PYTHONPATH": str(Path(sandbox.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = done.stdout.splitlines()
+    assert len(found) == 2
+    assert all({"ro", "nosuid", "nodev"} <= set(line.split(",")) for line in found), found
+
+
 def test_processes_of_the_host_are_out_of_sight(box: Box) -> None:
     pids = box.output("ls /proc | grep '^[0-9]' | sort -n | head -3; kill -0 1").split()
     assert int(pids[-1]) < 50
@@ -146,8 +222,9 @@ def test_processes_of_the_host_are_out_of_sight(box: Box) -> None:
 
 def test_privileges_are_those_of_a_container(box: Box) -> None:
     status = dict(line.split(":\t") for line in box.output("cat /proc/self/status").splitlines() if ":\t" in line)
+    expected = DOCKER_CAPABILITIES & ~MKNOD if sandbox.privileged() else DOCKER_CAPABILITIES
     for name in ("CapEff", "CapPrm", "CapBnd"):
-        assert int(status[name], 16) == DOCKER_CAPABILITIES
+        assert int(status[name], 16) == expected
     assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
     script = """
     for path in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/uevent_helper /proc/1/mem; do
@@ -177,10 +254,7 @@ def test_a_layer_cannot_lead_mount_points_out(box: Box) -> None:
 
 @pytest.mark.parametrize("readonly", [False, True])
 def test_a_directory_as_root(box: Box, readonly: bool) -> None:
-    root = box.folder / "root"
-    system_links(root)
-    for name in ("proc", "sys", "dev", "usr"):
-        (root / name).mkdir()
+    root = directory(box)
     script = "echo 1 > /new 2>/dev/null || echo refused"
     assert box.output(script, root=Directory(path=root, readonly=readonly)) == ("refused\n" if readonly else "")
     assert (root / "new").exists() != readonly

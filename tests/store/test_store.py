@@ -356,7 +356,7 @@ def filled(store: Store) -> StoredImage:
     store.add_file(store.root / "input")
     (store.root / "input").unlink()
     for layer in image.layers:
-        tree = store.unpacked_path(layer.diff_id)
+        tree = store.unpacked_path(layer.diff_id, owners=True)
         tree.mkdir()
         (tree / "file").write_bytes(b"u" * 5000)
     (store.root / "tmp" / "leftover").write_bytes(b"t" * 10)
@@ -450,6 +450,80 @@ def test_prune_goes_on_after_a_failure(store: Store) -> None:
         store.prune(remove_tree=refuse)
     assert "operation not permitted" in str(caught.value)
     assert kinds(store)["inputs"] == (0, 0)
+
+
+def test_an_image_in_use_keeps_all_its_blobs_in_a_bound(
+    store: Store, make_image: Callable[[Store, str], StoredImage]
+) -> None:
+    image = make_image(store, "used")
+    for number, path in enumerate(sorted((store.root / "blobs" / "sha256").iterdir())):
+        old(path, 1000 + number)
+    (store.root / "input").write_bytes(b"i" * 1000)
+    sha256 = store.add_file(store.root / "input")
+    (store.root / "input").unlink()
+    old(store.file_path(sha256), 500)
+    assert store.image("used") == image
+    gone = store.prune(keep_images=False, max_bytes=image.size)
+    assert [item.name for item in gone] == [sha256]
+    assert store.image("used") == image
+
+
+@pytest.mark.parametrize("lost", ["manifest", "config"])
+def test_an_image_without_its_documents_is_an_error(
+    store: Store, make_image: Callable[[Store, str], StoredImage], lost: str
+) -> None:
+    image = make_image(store, "lost")
+    store.blob_path(image.digest if lost == "manifest" else image.manifest["config"]["digest"]).unlink()
+    with pytest.raises(StoreError):
+        store.image("lost")
+    assert store.images() == []
+
+
+def test_trees_with_and_without_owners_are_two(store: Store) -> None:
+    diff_id = digest_of(b"tar")
+    trees = [store.unpacked_path(diff_id, owners=owners) for owners in (True, False)]
+    for tree in trees:
+        assert not tree.exists()
+        with store.unpacked_lock(diff_id, owners=tree is trees[0]):
+            tree.mkdir()
+        (tree / "file").write_bytes(b"u" * 5000)
+    assert kinds(store)["unpacked"][0] == 2
+    old(store.root / "locks" / f"unpacked-{trees[0].name}", 1000)
+    first = store.prune(max_bytes=kinds(store)["unpacked"][1] - 1)
+    assert [item.path for item in first] == trees[:1]
+    store.prune()
+    assert list((store.root / "unpacked").iterdir()) == []
+    assert list((store.root / "locks").glob("unpacked-*")) == []
+
+
+def test_a_system_without_fdatasync(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As macOS is."""
+    monkeypatch.delattr(os, "fdatasync")
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(fd), fsync(fd)))
+    assert store.read_blob(store.put(b"blob")) == b"blob"
+    assert len(synced) == 1
+    sha256 = hashlib.sha256(b"input").hexdigest()
+    with store.partial_file(sha256) as partial:
+        partial.write(b"input")
+        partial.commit(store.file_path(sha256))
+    assert store.has_file(sha256)
+    assert len(synced) == 2
+    with Store.open(tmp_path / "another") as another:
+        assert add_image(another, "x", two_layers(another)) == another.image("x")
+
+
+def test_a_dry_run_waits_for_nobody(store: Store) -> None:
+    class Deaf(Quiet):
+        def note(self, text: str) -> None:
+            raise AssertionError(text)
+
+    filled(store)
+    with Store.open(store.root) as builder, builder.using():
+        promised = store.prune(dry_run=True, report=Deaf())
+        assert builder.prune(dry_run=True, report=Deaf()) == promised
+    assert store.prune() == promised
 
 
 def test_prune_waits_for_users_and_says_so(store: Store) -> None:
