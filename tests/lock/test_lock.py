@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import tomli_w
 import uv
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from packaging.pylock import Pylock
 
@@ -146,10 +146,13 @@ def locks(draw: st.DrawFn) -> Lock:
     runtime = draw(st.lists(WHEELS, max_size=2))
     base = draw(BASES)
     files = [*wheels, *runtime, *(base.debs if isinstance(base, DebianBase) else ())]
+    # One content has one size and one name: the same wheel may be the model's and the server's, and no other.
+    known = {(item.sha256, item.filename, item.size) for item in files}
+    assume(len({sha256 for sha256, _, _ in known}) == len(known))
     urls = st.lists(st.from_regex(r"\Ahttps://[a-z]{1,5}\.invalid/[a-z%+]{0,9}\Z"), max_size=2).map(tuple)
     remotes = {item.sha256: remote(item, *draw(urls)) for item in files if draw(st.booleans())}
     strays = draw(st.lists(st.builds(Remote, sha256=HASHES, size=SIZES, name=TEXTS, urls=urls), max_size=2))
-    remotes |= {stray.sha256: stray for stray in strays}
+    remotes |= {stray.sha256: stray for stray in strays if stray.sha256 not in {item.sha256 for item in files}}
     return Lock(
         config_hash=draw(TEXTS),
         platform=draw(st.sampled_from(["linux/amd64", "linux/arm64"])),
