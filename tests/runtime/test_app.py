@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +109,13 @@ class Running:
 def running(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     opened: list[TestClient] = []
 
-    def start(script: Script, *, schema: Any = None) -> Running:
+    def start(script: Script, *, schema: Any = None, refused: Iterable[OSError] = ()) -> Running:
         workers: list[FakeWorker] = []
+        refusals = iter(refused)
 
         def spawn() -> FakeWorker:
+            if workers and (problem := next(refusals, None)):
+                raise problem
             workers.append(FakeWorker(script))
             return workers[-1]
 
@@ -363,6 +369,58 @@ def test_a_crash_that_passes_is_forgotten(running: Callable[..., Running], monke
     assert len(server.workers) == 9
 
 
+def test_a_worker_that_cannot_be_started_is_tried_again(
+    running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "BACK_OFF", (0.0, 0.01))
+    refused = iter([OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))] * 2)
+    crash = obedient(lambda worker, message: worker.exit(1) if message.input else echo(worker, message))
+    server = running(crash, refused=refused)
+    assert server.predict({"crash": True})["error"] == "Worker crashed: exit code 1"
+    server.wait("READY")
+    assert server.predict({})["status"] == "succeeded"
+    assert (len(server.workers), list(refused)) == (2, [])
+
+
+def test_a_worker_that_can_never_be_started_is_given_up(
+    running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "BACK_OFF", (0.0, 0.01))
+    refused = itertools.repeat(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
+    server = running(obedient(lambda worker, message: worker.exit(1)), refused=refused)
+    server.predict({})
+    logs = server.wait("DEFUNCT")["setup"]["logs"]
+    assert logs == "Setup failed: Worker cannot be started: [Errno 12] Cannot allocate memory\n"
+
+
+def test_metrics_that_do_not_go_together_are_replaced(running: Callable[..., Running]) -> None:
+    def answer(worker: FakeWorker, message: Predict) -> None:
+        for name, value, mode in [
+            ("t.x", 1, "replace"), ("t", 1, "incr"), ("t", 2, "incr"), ("list.x", 1, "replace"), ("list", 1, "append"),
+            ("list", 2, "append"), ("back", 1, "incr"), ("back.x", 1, "incr"), ("text", "a", "replace"),
+            ("text", 1, "incr"), ("large", 1e308, "incr"), ("large", 1e308, "incr"), ("huge", 10**400, "incr"),
+            ("huge", 0.5, "incr"), ("flag", True, "replace"), ("flag", 1, "incr"), ("none.x", None, "replace"),
+        ]:  # fmt: skip
+            worker.say(Metric(message.id, name, value, mode))
+        worker.say(Done(message.id, "succeeded"))
+
+    server = running(obedient(answer))
+    assert server.predict({})["metrics"] == {
+        "t": 3, "list": [1, 2], "back": {"x": 1}, "text": 1, "large": 1e308, "huge": 0.5, "flag": 1, "none": {},
+    }  # fmt: skip
+    server.wait("READY")
+
+
+def test_the_level_of_the_servers_own_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    console = Console(level="warning")
+    console.say("not shown")
+    console.say("a warning", level="warning")
+    console.say("an error", level="error")
+    console.pass_on("stderr", "the model's\n")
+    console.close(timeout=30)
+    assert capfd.readouterr().err == "[cogsmith] a warning\n[cogsmith] an error\nthe model's\n"
+
+
 REF = {"COG_PREDICT_TYPE_STUB": "run.py:Runner"}
 
 
@@ -375,6 +433,8 @@ def test_settings() -> None:
     )
     assert parse(["--await-explicit-shutdown", "true"], environment=REF).await_explicit_shutdown
     assert parse([], environment={**REF, "COG_MAX_CONCURRENCY": "many"}).concurrency == 1
+    levels = {"": "info", "debug": "debug", "WARN": "warning", "warning": "warning", "error": "error", "loud": "info"}
+    assert {text: parse([], environment={**REF, "COG_LOG_LEVEL": text}).log_level for text in levels} == levels
     train = parse(["--x-mode", "train"], environment={"COG_TRAIN_TYPE_STUB": "train.py:train"})
     assert (train.mode, train.ref) == ("train", "train.py:train")
 

@@ -54,6 +54,8 @@ HOSTILE = """
                 threading.Thread(target=time.sleep, args=(1000,)).start()
             if do == "child":
                 return str(subprocess.Popen(["sleep", "1000"]).pid)
+            if do == "group":
+                return str(subprocess.Popen(["sleep", "1000"], preexec_fn=os.setpgrp).pid)
             if do == "fork":
                 child = os.fork()
                 if child == 0:
@@ -160,9 +162,10 @@ def test_threads_and_forks_of_a_model(hostile: Server) -> None:
     assert forked["logs"] == "doing fork\nin the child\n"
 
 
-def test_children_of_a_crashed_worker_are_ended(hostile: Server) -> None:
+@pytest.mark.parametrize("do", ["child", "group"])
+def test_children_of_a_crashed_worker_are_ended(hostile: Server, do: str) -> None:
     hostile.wait("READY")
-    child = Path(f"/proc/{hostile.predict(do='child')['output']}")
+    child = Path(f"/proc/{hostile.predict(do=do)['output']}")
     assert child.exists()
     hostile.predict(do="_exit")
     deadline = time.monotonic() + PATIENCE
@@ -450,6 +453,39 @@ def test_a_client_that_hangs_up_cancels(tmp_path: Path) -> None:
             server.wait_for_output("waiting")
         server.wait_for_output("cleaning up")
         server.wait("READY")
+
+
+def test_a_message_that_the_server_cannot_handle_loses_only_itself(tmp_path: Path) -> None:
+    source = """
+        import gc, time
+        from cog import BaseRunner
+        from cog.worker.capture import PREDICTION
+        from cog.worker.protocol import Channel, Done, Metric, encode
+        class Runner(BaseRunner):
+            def run(self) -> str:
+                (channel,) = (it for it in gc.get_objects() if isinstance(it, Channel))
+                messages = Metric([], "t", 1, "replace"), Done(PREDICTION.get(), "succeeded", "behind it")
+                channel._connection.sendall(b"".join(encode(it, folder="/") for it in messages))
+                time.sleep(1000)
+    """
+    with serving(tmp_path, source) as server:
+        assert server.predict()["output"] == "behind it"
+        server.wait_for_output("A message of the worker was dropped")
+
+
+def test_a_model_may_empty_the_temporary_folder(tmp_path: Path) -> None:
+    source = """
+        import os, shutil
+        from cog import BaseRunner
+        class Runner(BaseRunner):
+            def run(self, text: str) -> str:
+                for name in os.listdir(os.environ["TMPDIR"]):
+                    shutil.rmtree(os.path.join(os.environ["TMPDIR"], name))
+                return text[::-1]
+    """
+    with serving(tmp_path, source) as server:
+        for text in ("a", "b" * (3 << 20), "c"):
+            assert server.predict(text=text)["output"] == text
 
 
 def test_as_process_1(tmp_path: Path) -> None:

@@ -15,10 +15,15 @@ PENDING_MAX = 10_000
 """Pieces of text that may wait; more are dropped while nobody reads the container's output."""
 
 
-class Console:
-    """Writes to descriptors 1 and 2 from a thread of its own."""
+LEVELS = ("debug", "info", "warning", "error")
+"""How important a line of the server's own is, the least first."""
 
-    def __init__(self) -> None:
+
+class Console:
+    """Writes to descriptors 1 and 2 from a thread of its own.  Of the server's own lines those from `level` on."""
+
+    def __init__(self, *, level: str = "info") -> None:
+        self._least = LEVELS.index(level)
         self._queue: "queue.Queue[Optional[Tuple[int, bytes]]]" = queue.Queue(PENDING_MAX)
         self._thread = threading.Thread(target=self._write, name="console", daemon=True)
         self._thread.start()
@@ -27,9 +32,10 @@ class Console:
         """Text of the model, as it is."""
         self._put(1 if source == "stdout" else 2, text)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, level: str = "info") -> None:
         """One line of the server's own."""
-        self._put(2, f"[cogsmith] {text}\n")
+        if LEVELS.index(level) >= self._least:
+            self._put(2, f"[cogsmith] {text}\n")
 
     def close(self, *, timeout: float = 1.0) -> None:
         """Write what waits, for up to `timeout` seconds."""

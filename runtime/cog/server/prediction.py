@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
+import math
 from typing import Any, Dict, List, Optional
 
 from cog.worker.protocol import Done, FileAt, Metric, Output
@@ -61,7 +62,10 @@ class Prediction:
         self.output.append(_with_files(message.value, message.files))
 
     def add_metric(self, message: Metric) -> None:
-        """The model recorded a number or the like; dots in its name make nested objects."""
+        """The model recorded a number or the like; dots in its name make nested objects.
+
+        Names that the model keeps apart may meet here (`t` and `t.x`): what does not go together is replaced.
+        """
         *path, last = message.name.split(".")
         holder = self.metrics
         for part in path:
@@ -72,9 +76,10 @@ class Prediction:
         if message.value is None:
             holder.pop(last, None)
         elif message.mode == "incr":
-            holder[last] = holder.get(last, 0) + message.value
+            holder[last] = _sum(holder.get(last), message.value)
         elif message.mode == "append":
-            holder[last] = [*holder.get(last, []), message.value]
+            old = holder.get(last)
+            holder[last] = [*(old if isinstance(old, list) else []), message.value]
         else:
             holder[last] = message.value
 
@@ -122,6 +127,17 @@ class Prediction:
 def now() -> str:
     """The time in the form of an OpenAPI `date-time`."""
     return dt.datetime.now(dt.timezone.utc).isoformat()
+
+
+def _sum(old: Any, value: Any) -> Any:
+    """Both together; `value` if they are not numbers or their sum is not one that JSON has."""
+    if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in (old, value)):
+        return value
+    try:
+        total = old + value
+    except OverflowError:
+        return value
+    return value if isinstance(total, float) and not math.isfinite(total) else total
 
 
 def _with_files(value: Any, files: List[Dict[str, Any]]) -> Any:

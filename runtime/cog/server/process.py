@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import threading
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 
 from cog.worker.protocol import HEADER, ProtocolError, decode, encode
 
@@ -36,21 +36,28 @@ main()
 
 
 class WorkerProcess:
-    """A running worker.  Made before the event loop, so that the model loads while the server still does."""
+    """A running worker.  Made before the event loop, so that the model loads while the server still does.
+
+    OSError if it cannot be started; nothing is left open then.
+    """
 
     def __init__(self, *, python: str, sdk: str, folder: str, environment: Mapping[str, str]) -> None:
         self._folder = folder
-        self._socket, theirs = socket.socketpair()
-        self._socket.setblocking(False)
         self._pipes: Dict[str, int] = {}
         writing: List[int] = []
-        for source in ("stdout", "stderr"):
-            reader, writer = os.pipe()
-            os.set_blocking(reader, False)
-            self._pipes[source] = reader
-            writing.append(writer)
-        passed = [theirs.fileno(), *self._pipes.values()]
-        try:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as others:
+            self._socket, theirs = socket.socketpair()
+            ours.callback(self._socket.close)
+            others.callback(theirs.close)
+            self._socket.setblocking(False)
+            for source in ("stdout", "stderr"):
+                reader, writer = os.pipe()
+                ours.callback(os.close, reader)
+                others.callback(os.close, writer)
+                os.set_blocking(reader, False)
+                self._pipes[source] = reader
+                writing.append(writer)
+            passed = [theirs.fileno(), *self._pipes.values()]
             self._process = subprocess.Popen(
                 [python, "-c", _BOOTSTRAP, sdk, *map(str, passed)],
                 stdin=subprocess.DEVNULL,
@@ -60,10 +67,7 @@ class WorkerProcess:
                 env=dict(environment),
                 start_new_session=True,
             )
-        finally:
-            theirs.close()
-            for number in writing:
-                os.close(number)
+            ours.pop_all()  # started: they stay open
         self._received = bytearray()
         self._sending = bytearray()
         self._loop: Optional[asyncio.AbstractEventLoop] = None
@@ -80,13 +84,25 @@ class WorkerProcess:
         on_text: Callable[[str, str], None],
         on_exit: Callable[[int], None],
     ) -> None:
-        """Start to listen, in the running loop.  `on_exit` is called last, with the code of `subprocess`."""
+        """Start to listen, in the running loop.  `on_exit` is called last, with the code of `subprocess`.
+
+        RuntimeError if there is no thread to be had; the worker is gone then and `on_exit` not called.
+        """
         self._on_message, self._on_text, self._on_exit = on_message, on_text, on_exit
         self._loop = asyncio.get_running_loop()
+        try:
+            threading.Thread(target=self._wait, name="worker-wait", daemon=True).start()
+        except RuntimeError:
+            self.kill()
+            self._process.wait()
+            self._socket.close()
+            for number in self._pipes.values():
+                os.close(number)
+            self._pipes.clear()
+            raise
         self._loop.add_reader(self._socket.fileno(), self._read_socket)
         for source in self._pipes:
             self._watch(source)
-        threading.Thread(target=self._wait, name="worker-wait", daemon=True).start()
 
     def send(self, message: Any) -> None:
         """Queue a message; a worker that is gone takes none and says so through `on_exit`."""
@@ -94,11 +110,20 @@ class WorkerProcess:
         self._write_socket()
 
     def kill(self) -> None:
-        """End the process and every process of its session."""
+        """End the process and every process of its session; one that made a session of its own is left alone."""
         if self._process.returncode is not None:  # reaped: the number may be another's
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        ended: Set[int] = set()
+        while True:  # until none is left that was forked meanwhile
+            found = _session(self._process.pid) - ended
+            if not found:
+                return
+            for number in found:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(number, signal.SIGKILL)
+            ended |= found
 
     def _wait(self) -> None:
         loop = self._loop
@@ -188,7 +213,12 @@ class WorkerProcess:
                 self._received.clear()
                 self.kill()
                 return
-            self._on_message(message)
+            try:
+                self._on_message(message)
+            except Exception as problem:  # noqa: BLE001  # the messages behind it count, too
+                assert self._loop is not None
+                told = {"message": f"A message of the worker was dropped: {body[:200]!r}", "exception": problem}
+                self._loop.call_exception_handler(told)
 
     def _write_socket(self) -> None:
         assert self._loop is not None
@@ -204,6 +234,20 @@ class WorkerProcess:
             del self._sending[:sent]
         if self._socket.fileno() >= 0:
             self._loop.remove_writer(self._socket.fileno())
+
+
+def _session(leader: int) -> Set[int]:
+    """The processes of the session that `leader` leads."""
+    found = set()
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            with open(f"/proc/{name}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()  # after the name: state, parent, group, session
+            if int(fields[3]) == leader:
+                found.add(int(name))
+    return found
 
 
 def how_it_ended(code: int) -> str:

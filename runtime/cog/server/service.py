@@ -163,7 +163,9 @@ class Service:
     def _insist(self, prediction: Prediction) -> None:
         # Others that run at the same time are worth more than this slot.
         if self._worker is not None and list(self._running.values()) == [prediction]:
-            self._console.say(f"a canceled prediction did not end in {CANCEL_GRACE:g} s: ending its worker")
+            self._console.say(
+                f"a canceled prediction did not end in {CANCEL_GRACE:g} s: ending its worker", level="warning"
+            )
             self._worker.kill()
 
     def hold(self, prediction: Prediction) -> None:
@@ -200,10 +202,15 @@ class Service:
     def _start_worker(self, worker: Optional[Worker] = None) -> None:
         if self._stopping:
             return
+        try:
+            worker = worker or self._spawn()
+            worker.attach(on_message=self._on_message, on_text=self._on_text, on_exit=self._on_exit)
+        except (OSError, RuntimeError) as problem:  # no memory, no process, no descriptor, no thread
+            self._worker = None
+            self._lost(f"Worker cannot be started: {problem}")
+            return
         self._gone.clear()
-        worker = worker or self._spawn()
         self._worker = worker
-        worker.attach(on_message=self._on_message, on_text=self._on_text, on_exit=self._on_exit)
         worker.send(Setup(self._settings.ref, self._settings.mode, self._folder, self._settings.concurrency))
         if self._settings.setup_timeout:
             self._timer = asyncio.get_running_loop().call_later(self._settings.setup_timeout, self._setup_timed_out)
@@ -228,7 +235,11 @@ class Service:
             elif isinstance(message, Done):
                 del self._running[message.id]
                 self._deaths = 0
-                prediction.end(message)
+                try:
+                    prediction.end(message)
+                except Exception:
+                    prediction.abort("Prediction failed: the worker's answer is malformed")
+                    raise
 
     def _on_text(self, source: str, text: str) -> None:
         sole = next(iter(self._running)) if len(self._running) == 1 else None
@@ -257,7 +268,7 @@ class Service:
     def _setup_failed(self, error: str) -> None:
         self.setup.logs.append(f"{error}\n")
         self.setup.end("failed")
-        self._console.say(error)
+        self._console.say(error, level="error")
         self._setup_failures += 1
         if not self._was_ready:
             self._given_up = "SETUP_FAILED"
@@ -274,7 +285,10 @@ class Service:
         self._worker = None
         self._gone.set()
         self._ready = False
-        reason = f"Worker crashed: {how_it_ended(code)}"
+        self._lost(f"Worker crashed: {how_it_ended(code)}")
+
+    def _lost(self, reason: str) -> None:
+        """There is no worker any more, or none could be started."""
         if self.setup.status == "starting" and not self._stopping:
             self._setup_failed(f"Setup failed: {reason}")
         for prediction in self._running.values():
@@ -285,7 +299,7 @@ class Service:
         delay = BACK_OFF[min(self._deaths, len(BACK_OFF) - 1)]
         self._deaths += 1
         what = "Trying setup again" if self._setup_failures else f"{reason}; starting another one"
-        self._console.say(what + (f" in {delay:g} s" if delay else ""))
+        self._console.say(what + (f" in {delay:g} s" if delay else ""), level="warning")
         self.setup = SetupState(now())
         asyncio.get_running_loop().call_later(delay, self._start_worker)
 

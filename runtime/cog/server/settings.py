@@ -7,6 +7,7 @@ import dataclasses
 from typing import List, Mapping, Optional
 
 import cog
+from cog.server.console import LEVELS
 
 BODY_MAX = 100 << 20
 """Longest request body, in bytes."""
@@ -28,6 +29,7 @@ class Settings:
     concurrency: Optional[int] = None
     setup_timeout: Optional[float] = None
     kubernetes: bool = False
+    log_level: str = "info"
 
 
 def parse(argv: List[str], *, environment: Mapping[str, str]) -> Settings:
@@ -55,6 +57,7 @@ def parse(argv: List[str], *, environment: Mapping[str, str]) -> Settings:
         concurrency=_concurrency(environment.get("COG_MAX_CONCURRENCY")),
         setup_timeout=_number(environment, "COG_SETUP_TIMEOUT", least=0, most=1 << 31) or None,
         kubernetes=bool(environment.get("KUBERNETES_SERVICE_HOST")),
+        log_level=_log_level(environment.get("COG_LOG_LEVEL")),
     )
 
 
@@ -73,6 +76,12 @@ def _number(environment: Mapping[str, str], name: str, *, least: int, most: int)
     if not least <= number <= most:
         raise UsageError(f"{name} must be a number from {least} to {most}, not {text!r}")
     return number
+
+
+def _log_level(text: Optional[str]) -> str:
+    """Malformed means the default: nobody wants a model that does not start for that."""
+    level = (text or "").strip().lower()
+    return {"warn": "warning"}.get(level, level if level in LEVELS else "info")
 
 
 def _concurrency(text: Optional[str]) -> Optional[int]:

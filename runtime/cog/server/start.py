@@ -50,7 +50,11 @@ def _serve(
     def spawn() -> WorkerProcess:
         return WorkerProcess(python=python, sdk=sdk, folder=folder, environment=environment)
 
-    first = spawn()
+    try:
+        first = spawn()
+    except OSError as problem:
+        sys.stderr.write(f"ERROR: cannot start the worker: {problem}\n")
+        return 1
     gc.disable()  # importing makes much and drops nothing
     from cog.server.app import make_app
     from cog.server.lifecycle import run
@@ -59,7 +63,7 @@ def _serve(
 
     gc.freeze()
     gc.enable()
-    console = Console()
+    console = Console(level=settings.log_level)
     document, parsed = _read_document(console)
 
     def build(shut_down: Any) -> Any:
@@ -92,6 +96,6 @@ def _read_document(console: Console) -> Tuple[Optional[bytes], Any]:
     except FileNotFoundError:
         return None, {}
     except (OSError, ValueError) as problem:
-        console.say(f"{SCHEMA} cannot be read, inputs are not checked: {problem}")
+        console.say(f"{SCHEMA} cannot be read, inputs are not checked: {problem}", level="warning")
         return None, {}
     return (document, parsed) if isinstance(parsed, dict) else (None, {})

@@ -76,13 +76,19 @@ class Worker:
         self.send(run.done())
 
     def _read(self) -> None:
-        while True:
-            message = None
+        # Without this thread the process would hear nothing any more and live on: the server starts a new one.
+        try:
+            while True:
+                message = None
+                with contextlib.suppress(OSError):
+                    message = self._channel.receive()
+                if message is None:
+                    os._exit(0)
+                self.deliver(message)
+        except BaseException as problem:  # noqa: BLE001
             with contextlib.suppress(OSError):
-                message = self._channel.receive()
-            if message is None:
-                os._exit(0)
-            self.deliver(message)
+                os.write(2, f"The server's message cannot be taken: {brief(problem)}\n".encode("utf-8", "replace"))
+            os._exit(1)
 
     def _serve(self, model: Model) -> None:
         self.deliver = self._take

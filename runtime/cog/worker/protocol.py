@@ -136,10 +136,17 @@ _KINDS: Dict[str, Type[Any]] = {
 
 
 def encode(message: Any, *, folder: str) -> bytes:
-    """A message as a frame.  ValueError if it holds NaN or an infinity, TypeError if it is not JSON."""
+    """A message as a frame; `folder` is made again if it has vanished.
+
+    ValueError if the message holds NaN or an infinity, TypeError if it is not JSON.
+    """
     body = json.dumps({"kind": type(message).__name__, **vars(message)}, allow_nan=False).encode()
     if len(body) > SPILL:
-        number, path = tempfile.mkstemp(prefix="frame-", dir=folder)
+        try:
+            number, path = tempfile.mkstemp(prefix="frame-", dir=folder)
+        except FileNotFoundError:  # a model emptied the temporary folder
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            number, path = tempfile.mkstemp(prefix="frame-", dir=folder)
         with open(number, "wb") as file:
             file.write(body)
         body = json.dumps({"kind": "Spilled", "path": path}).encode()
