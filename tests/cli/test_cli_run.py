@@ -1,0 +1,195 @@
+"""`cogsmith run`: inputs in, outputs out, and what a failing model says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from small_projects import error, write_project
+
+from tests.conftest import Cogsmith, Done
+
+pytestmark = [pytest.mark.network, pytest.mark.xdist_group("hello"), pytest.mark.usefixtures("containers")]
+
+WORDS = """
+import json
+import os
+import time
+from typing import Optional
+
+from cog import BaseRunner, Input, Path
+
+
+class Runner(BaseRunner):
+    def setup(self):
+        print("setting up")
+        if os.environ.get("SETUP") == "fail":
+            raise RuntimeError("the weights are missing")
+        while os.environ.get("SETUP") == "hang":
+            time.sleep(1)
+
+    def run(
+        self,
+        words: list[str],
+        count: int = Input(default=1, ge=1, le=5),
+        file: Optional[Path] = Input(default=None),
+        fail: bool = False,
+    ) -> str:
+        if fail:
+            raise ValueError("no such thing as " + words[0])
+        content = file.read_text() if file else None
+        return json.dumps([words, count, content, os.environ.get("SAID")], ensure_ascii=False)
+"""
+FILES = """
+from cog import BaseRunner, Path
+
+
+class Runner(BaseRunner):
+    def run(self, texts: list[str]) -> list[Path]:
+        paths = []
+        for number, text in enumerate(texts):
+            path = Path(f"/tmp/{number}.txt")
+            path.write_text(text)
+            paths.append(path)
+        return paths
+"""
+
+
+@pytest.fixture(scope="session")
+def words(cogsmith: Cogsmith, hello: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image that tells what it was given; it shares all but its code with hello-world."""
+    folder = write_project(tmp_path_factory.mktemp("words"), source=WORDS)
+    cogsmith("build", "-q", "-t", "words", cwd=folder)
+    return "words"
+
+
+@pytest.fixture(scope="session")
+def files(cogsmith: Cogsmith, hello: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image that answers with files."""
+    folder = write_project(tmp_path_factory.mktemp("files"), source=FILES)
+    cogsmith("build", "-q", "-t", "files", cwd=folder)
+    return "files"
+
+
+def test_inputs_of_all_kinds(cogsmith: Cogsmith, words: str, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("naïve")
+    options = ["-i", "words=a", "-i", "words=b=c", "-i", "count=3", "-i", "file=@note.txt", "-e", "SAID=twice over"]
+    done = cogsmith("run", words, *options, cwd=tmp_path, env={"PYTHONUTF8": "0", "LC_ALL": "C"})
+    assert json.loads(done.out) == [["a", "b=c"], 3, "naïve", "twice over"]
+    assert "naïve" in done.out
+    assert "setting up" in done.err  # what the model prints is no data
+    assert not {"\r", "\x1b"} & set(done.err)
+
+
+def test_json_in_and_out(cogsmith: Cogsmith, words: str, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("note")
+    (tmp_path / "inputs.json").write_text(json.dumps({"words": ["x"], "file": "@note.txt"}))
+    done = cogsmith("run", words, "--json", "@inputs.json", "-e", "SAID", cwd=tmp_path, env={"SAID": "handed on"})
+    answer = json.loads(done.out)
+    assert answer["status"] == "succeeded"
+    assert json.loads(answer["output"]) == [["x"], 1, "note", "handed on"]
+
+
+def test_output_to_a_file(cogsmith: Cogsmith, words: str, tmp_path: Path) -> None:
+    done = cogsmith("run", words, "--json", "-", "-o", "answer", cwd=tmp_path, stdin='{"words": ["x"]}')
+    assert done.out == ""
+    assert "warning: --output value does not have a .json suffix: answer" in done.err
+    assert json.loads((tmp_path / "answer").read_text())["status"] == "succeeded"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["answer"]
+
+
+def test_files_are_numbered(cogsmith: Cogsmith, files: str, tmp_path: Path) -> None:
+    done = cogsmith("run", files, "-i", "texts=one", "-i", "texts=two", "-o", "made/of", cwd=tmp_path, ok=False)
+    assert done.code == 1  # there is no folder `made`
+    assert "Output path is not writable" in error(done)
+    (tmp_path / "made").mkdir()
+    done = cogsmith("run", files, "--json", '{"texts": ["one", "two"]}', "-o", "made/of.json", cwd=tmp_path)
+    assert done.out == ""
+    answer = json.loads((tmp_path / "made" / "of.json").read_text())
+    assert [Path(name).read_text() for name in answer["output"]] == ["one", "two"]
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["of.0.txt", "of.1.txt", "of.json"]
+
+
+def test_failing_model(cogsmith: Cogsmith, words: str) -> None:
+    done = cogsmith("run", words, "-i", "words=luck", "-i", "fail=true", ok=False)
+    assert (done.code, done.out) == (1, "")
+    assert 'error: Prediction failed with status "failed": no such thing as luck' in done.err
+    done = cogsmith("run", words, "--json", '{"words": ["luck"], "fail": true}', ok=False)
+    assert done.code == 1
+    answer = json.loads(done.out)
+    assert (answer["status"], answer["error"]) == ("failed", "no such thing as luck")
+    assert "error: " not in done.err
+
+
+def test_failing_setup(cogsmith: Cogsmith, words: str) -> None:
+    done = cogsmith("run", words, "-i", "words=x", "-e", "SETUP=fail", ok=False)
+    assert (done.code, done.out) == (1, "")
+    assert "error: Model setup failed" in done.err
+    assert "the weights are missing" in done.err
+
+
+def test_setup_that_takes_too_long(cogsmith: Cogsmith, words: str) -> None:
+    options = ["-i", "words=x", "-e", "SETUP=hang", "--setup-timeout", "0.5"]
+    assert "--setup-timeout" in error(cogsmith("run", words, *options, ok=False), 1)
+
+
+def refused(done: Done) -> str:
+    """The error, said before anything was started."""
+    assert "setting up" not in done.err
+    return error(done)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-i", "wrods=x"], 'unknown input "wrods"; valid inputs are: words, count, file, fail'),
+        ([], 'missing required input "words"'),
+        (["-i", "words=x", "-i", "count=many"], 'invalid input "count": expected integer, got string'),
+        (["-i", "words=x", "-i", "count=6"], 'invalid input "count": must be at most 5'),
+        (["-i", "words"], "Failed to parse input 'words', expected format is 'name=value'"),
+        (["-i", "words=x", "-i", "file=@none.txt"], "`file`"),
+        (["-i", "words=x", "--json", "{}"], "Must use one of --json or --input"),
+        (["--json", "[1]"], "must be an object"),
+        (["--json", "{"], "Failed to parse JSON"),
+        (["--json", "@none.json"], 'Failed to read JSON from file "none.json"'),
+        (["--json", '{"words": "x"}'], 'invalid input "words": expected array, got string'),
+        (["--json", '{"words": ["x"], "count": null}'], "must not be null"),
+        (["-i", "words=x", "-e", "=x"], "names no variable"),
+    ],
+)
+def test_inputs_that_are_wrong(cogsmith: Cogsmith, words: str, arguments: list[str], said: str, tmp_path: Path) -> None:
+    assert said in refused(cogsmith("run", words, *arguments, cwd=tmp_path, ok=False))
+
+
+def test_all_problems_at_once(cogsmith: Cogsmith, words: str) -> None:
+    said = refused(cogsmith("run", words, "-i", "count=0", "-i", "fial=true", ok=False))
+    assert "input validation failed:" in said
+    for problem in ('unknown input "fial"', 'missing required input "words"', "must be at least 1"):
+        assert f"- {problem}" in said or problem in said
+
+
+def test_images_that_are_none(cogsmith: Cogsmith, hello: str, tiny: Path, tmp_path: Path) -> None:
+    assert "Did you forget `-i`?" in refused(cogsmith("run", "text=x", ok=False))
+    assert "there is no image `absent`" in refused(cogsmith("run", "absent", ok=False))
+    refused(cogsmith("run", cwd=tmp_path, ok=False))  # neither an image nor a project
+    refused(cogsmith("run", "hello", "-f", "x.yaml", "-i", "text", ok=False))
+
+
+def test_an_image_that_is_no_model(fresh: Cogsmith, tiny: Path, tmp_path: Path) -> None:
+    layout = tmp_path / "layout"
+    layout.mkdir()
+    index = json.loads((tiny / "index.json").read_text())
+    (layout / "blobs").symlink_to(tiny / "blobs")
+    (layout / "oci-layout").write_bytes((tiny / "oci-layout").read_bytes())
+    (layout / "index.json").write_text(json.dumps({**index, "manifests": index["manifests"][:1]}))
+    fresh("image", "import", layout, "-t", "plain", "--platform", "linux/amd64")
+    assert "does not appear to be a Cog model" in refused(fresh("run", "plain", ok=False))
+    assert "does not appear to be a Cog model" in refused(fresh("serve", "plain", ok=False))
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "soon"])
+def test_timeouts_that_are_none(cogsmith: Cogsmith, seconds: str) -> None:
+    done = cogsmith("run", "hello", "--setup-timeout", seconds, ok=False)
+    assert (done.code, done.out) == (2, "")
+    assert "--setup-timeout" in done.err
