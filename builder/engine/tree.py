@@ -78,7 +78,7 @@ class _Tree:
             self._known[path] = "file"
         elif member.issym():
             self._replace(path)
-            os.symlink(os.fsencode(member.linkname), path, dir_fd=self._root)
+            os.symlink(member.linkname.encode("utf-8", "surrogateescape"), path, dir_fd=self._root)
             self._known[path] = "link"
             self._dress(path, member)
         elif member.islnk():

@@ -94,7 +94,11 @@ def find(entries: list[dict[str, Any]], reference: str) -> dict[str, Any] | None
         return None
     found = {str(e["digest"]): e for e in entries if str(e.get("digest", "")).startswith(f"sha256:{match[1]}")}
     if len(found) > 1:
-        raise StoreError(f"`{reference}` is the beginning of {len(found)} digests", details="\n".join(sorted(found)))
+        raise StoreError(
+            f"`{reference}` is the beginning of {len(found)} digests",
+            details="\n".join(sorted(found)),
+            hint="give more of its digits",
+        )
     return next(iter(found.values()), None)
 
 
