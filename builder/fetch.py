@@ -42,6 +42,11 @@ _OFFLINE_HINT = (
     "there seems to be no network or no such host; files that are in the cache need no download, so build once with a"
     " network (or check `HTTPS_PROXY`, `NO_PROXY` and `REQUESTS_CA_BUNDLE`)"
 )
+_REPLACED_HINT = "if the file was replaced on purpose, make the lock anew"
+_SUPERSEDED_HINT = (
+    "Debian removes versions that are superseded: run `cogsmith lock` again, or name a snapshot mirror, which keeps"
+    " them, in COGSMITH_DEBIAN_MIRROR"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,22 +166,21 @@ def network_problem(error: type[CogsmithError], brief: str) -> Iterator[None]:
         raise error(brief, details=trouble.reason, hint=hint) from trouble
 
 
+@dataclasses.dataclass(eq=False)
 class _Trouble(Exception):  # noqa: N818
     """Why an attempt failed.
 
     `again`: another attempt may do better; `offline`: no server was reached; `content`: the bytes are the wrong ones;
-    `wait`: seconds that the server asks for.
+    `gone`: the server has no such file; `wait`: seconds that it asks for.
     """
 
-    def __init__(
-        self, reason: str, *, again: bool = False, offline: bool = False, content: bool = False, wait: float = 0.0
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.again = again
-        self.offline = offline
-        self.content = content
-        self.wait = wait
+    reason: str
+    _: dataclasses.KW_ONLY
+    again: bool = False
+    offline: bool = False
+    content: bool = False
+    gone: bool = False
+    wait: float = 0.0
 
 
 class _Sessions(threading.local):
@@ -189,7 +193,7 @@ class _Sessions(threading.local):
 def _local(remote: Remote, *, store: Store) -> Path | None:
     # The first local URL of the remote that has the right content; an error if there are only local ones.
     problems = []
-    distant = False
+    distant, gone = False, True
     for url in remote.urls:
         path = _local_path(url)
         if path is None:
@@ -198,10 +202,12 @@ def _local(remote: Remote, *, store: Store) -> Path | None:
         try:
             actual = store.hash_file(path, path.stat())
         except (OSError, CogsmithError) as problem:
+            gone = gone and isinstance(problem, FileNotFoundError)
             problems.append(f"{path}: {problem.strerror if isinstance(problem, OSError) else problem.brief}")
             continue
         if actual == remote.sha256:
             return path
+        gone = False
         problems.append(f"{path}: expected sha256 {remote.sha256}\n{' ' * len(str(path))}  got      sha256 {actual}")
     if distant:
         return None
@@ -210,7 +216,7 @@ def _local(remote: Remote, *, store: Store) -> Path | None:
     raise FetchError(
         f"could not get `{remote.name}`",
         details="\n".join(problems),
-        hint="if the file was replaced on purpose, make the lock anew",
+        hint=_SUPERSEDED_HINT if gone and remote.name.endswith(".deb") else _REPLACED_HINT,
     )
 
 
@@ -328,7 +334,7 @@ def _accept(response: requests.Response, *, wanted: Wanted, into: Partial) -> No
         into.restart()
         raise _Trouble("the server has no such range (HTTP status 416)", again=True)
     reason = f"HTTP status {status} {response.reason or ''}".rstrip()
-    raise _Trouble(reason, again=status in _PASSING, wait=_retry_after(response))
+    raise _Trouble(reason, again=status in _PASSING, wait=_retry_after(response), gone=status in (404, 410))
 
 
 def _retry_after(response: requests.Response) -> float:
@@ -387,5 +393,7 @@ def _error(wanted: Wanted, *, problems: Sequence[tuple[Source, _Trouble]]) -> Fe
         hint = _OFFLINE_HINT
     elif any(trouble.content for _, trouble in problems):
         hint = "the file was replaced, or something on the way changes it; if that is intended, make the lock anew"
+    elif wanted.name.endswith(".deb") and any(trouble.gone for _, trouble in problems):
+        hint = _SUPERSEDED_HINT
     lines = [f"{source.shown}: {trouble.reason}" for source, trouble in problems]
     return FetchError(f"could not download `{wanted.name}`", details="\n".join(lines), hint=hint)

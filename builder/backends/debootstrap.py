@@ -5,10 +5,12 @@ What comes out is the same as where all scripts are modelled, byte for byte, if 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +32,9 @@ _ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "TZ": "UTC0",
 }
+_FULL = os.strerror(errno.ENOSPC)
+_NO_ROOM = "free some space there, or move it (`TMPDIR` for temporary files, `XDG_CACHE_HOME` for the cache)"
+_WITHOUT = "a base of another suite, or an image named in `build.base_image`, does without this step"
 _DEBS = "/mnt"
 _INSTALL = ("dpkg", "--force-depends", "--force-unsafe-io", "--force-confnew", "--install", "--recursive", _DEBS)
 _READ = (
@@ -42,7 +47,7 @@ _READ = (
 
 def check(*, scratch: Path | None = None) -> list[str]:
     """What this machine lacks to run packages' scripts, each in one line."""
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with _explaining(scratch), tempfile.TemporaryDirectory(dir=scratch) as folder:
         return [str(problem) for problem in sandbox.check(scratch=Path(folder), ids="full", network="none")]
 
 
@@ -59,8 +64,8 @@ def pack_executed(
 ) -> Packed:
     """Install the packages of `layer` by their own dpkg and write the resulting tree as a layer.
 
-    `scratch` is a folder for what lives as long as this takes.  Raises `SandboxError` where this machine cannot do it,
-    `BackendError` when dpkg fails.
+    `scratch` is a folder for what lives as long as this takes; nothing stays in it.  Raises `SandboxError` where this
+    machine cannot do it, `BackendError` when dpkg fails or there is no room.
     """
     root = executed_root(layer, inputs=inputs, threads=threads, report=report, scratch=scratch)
     return write_layer(
@@ -83,12 +88,12 @@ def executed_root(
     scratch: Path | None = None,
 ) -> Root:
     """The tree that dpkg leaves, normalised (see `pack_executed`)."""
-    with tempfile.TemporaryDirectory(prefix="cogsmith-", dir=scratch) as name:
+    with _explaining(scratch), tempfile.TemporaryDirectory(prefix="cogsmith-", dir=scratch) as name:
         work = Path(name)
         system = work / "system"
         try:
             report.note(f"unpacking {len(layer.debs)} Debian packages")
-            _write(skeleton(to_plain(layer), inputs, threads), folder=system)
+            _write(skeleton(to_plain(layer), inputs, threads, scratch), folder=system)
             debs = work / "debs"
             debs.mkdir()
             for deb in layer.debs:
@@ -98,7 +103,7 @@ def executed_root(
             spool = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - closed with the last content that lies in it
             _run(_READ, system, scratch=work / "sandbox", epoch=layer.epoch, output=spool)
         finally:
-            sandbox.remove_tree(system)
+            sandbox.remove_tree(work)  # what scripts made may be other users'
     root = read_tar(spool, epoch=layer.epoch)
     for name in MOUNTS:
         root.mkdir(name)
@@ -109,7 +114,7 @@ def executed_root(
 
 def _install(system: Path, *, debs: Path, scratch: Path, epoch: int) -> None:
     mount = sandbox.Mount(target=_DEBS, source=debs, readonly=True)
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile(dir=debs.parent) as log:
         _run(_INSTALL, system, scratch=scratch, epoch=epoch, output=log, mounts=(mount,), told=True)
 
 
@@ -133,16 +138,30 @@ def _run(
         network="none",
         ids="full",
     )
-    with tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
+    with tempfile.TemporaryFile(dir=system.parent) as errors, Path(os.devnull).open("rb") as nothing:
         code = sandbox.run(spec, stdin=nothing, stdout=output, stderr=errors)
         if code == 0:
             return
         lines = [*(_tail(output) if told else ()), *_tail(errors)]
+    full = any(_FULL in line for line in lines)
     raise BackendError(
-        f"`{argv[0]}` failed in the Debian base",
+        f"`{argv[0]}` failed in the Debian base" + (f": no space left in `{system.parent}`" if full else ""),
         details="\n".join([f"command: {' '.join(argv)}", f"ended with exit code {code}", *lines]),
-        hint="a base of another suite, or an image named in `build.base_image`, does without this step",
+        hint=_NO_ROOM if full else _WITHOUT,
     )
+
+
+@contextlib.contextmanager
+def _explaining(scratch: Path | None) -> Iterator[None]:
+    """Say where and why this machine's files could not be written."""
+    try:
+        yield
+    except OSError as problem:
+        place = problem.filename or scratch
+        raise BackendError(
+            f"could not make the Debian base in {f'`{place}`' if place else 'a temporary folder'}: {problem.strerror}",
+            hint=_NO_ROOM if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else None,
+        ) from problem
 
 
 def _tail(file: BinaryIO) -> list[str]:

@@ -29,13 +29,16 @@ def pack(
     threads: int = 1,
     verified: Container[str] = (),
     progress: Callable[[int], None] | None = None,
+    scratch: Path | None = None,
 ) -> Packed:
     """Write the layer `spec` (the JSON form of a pure layer of the plan) to `out`.
 
     `inputs` maps sha256 (hex) to the local file of each wheel, package or project file that `spec` names; all are
     verified while they are read, but for the wheels in `verified` (sha256), whose hash the caller has just checked: of
-    those, the CRC-32 of each file.  `progress` is told how many bytes of content are done.  Raises `LayerError` for
-    an input that is missing, changed, damaged or hostile; what was written to `out` till then is of no use.
+    those, the CRC-32 of each file.  `progress` is told how many bytes of content are done.  What Debian packages hold
+    is kept meanwhile in unnamed files in `scratch` (default: the system's folder for temporary files).  Raises
+    `LayerError` for an input that is missing, changed, damaged or hostile, or where there is no room; what was written
+    to `out` till then is of no use.
     """
     kind = spec["kind"]
     members: Iterable[Member]
@@ -57,7 +60,7 @@ def pack(
     elif kind == "debian":
         from builder.layers.debian import debian_members
 
-        members = debian_members(spec, inputs, threads)
+        members = debian_members(spec, inputs, threads, scratch)
     else:
         raise LayerError(f"the packer makes no layers of kind `{kind}`")
     return write_layer(

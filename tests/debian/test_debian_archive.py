@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import functools
+import hashlib
 import http.server
 import shutil
 import socket
@@ -13,14 +15,20 @@ from pathlib import Path
 
 import pysequoia
 import pytest
+import requests
 import small_debs
 
 from builder.errors import FetchError, ResolveError
+from builder.fetch import default_session, ensure
+from builder.plan import Deb, Remote
 from builder.report import Quiet
-from builder.resolve.debian import resolve_debian
+from builder.resolve import debian
+from builder.resolve.debian import mirror_credentials, resolve_debian, with_mirrors
 from builder.resolve.debian.archive import read_archive, read_url
 from builder.resolve.debian.index import Index
+from builder.resolve.debian.mirrors import session_factory
 from builder.resolve.debian.release import archive_keys, check_suite, read_release
+from builder.resolve.indexes import origin
 from builder.store import Store
 
 
@@ -244,6 +252,93 @@ def test_no_network(store) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_credentials_of_a_mirror_are_used_and_in_nothing_that_is_kept(tmp_path, key, keys, store, monkeypatch) -> None:
+    """Index files and packages come from a server that wants a password; the lock does not have it."""
+    folder = tmp_path / "mirror"
+    (folder / "pool").mkdir(parents=True)
+    text = ""
+    for name in ("base", "python3.11-minimal"):
+        path = small_debs.deb(folder / "pool", name, [("./usr/bin/x", "exec", name)], version="3.11.2-6")
+        text += small_debs.paragraph(path, "pool")
+    small_debs.release(folder, "bookworm", text, key=key)
+    wanted = "Basic " + base64.b64encode(b"smith:s@cret/").decode()
+    refused = []
+
+    class Guarded(Handler):
+        def do_GET(self) -> None:
+            if self.headers.get("Authorization") != wanted:
+                refused.append(self.path)
+                self.send_error(401)
+            else:
+                super().do_GET()
+
+    monkeypatch.setattr(debian, "PACKAGES", {"bookworm": ("base", "python3.11-minimal")})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Guarded, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        host = f"127.0.0.1:{server.server_address[1]}"
+        mirror = f"http://smith:s%40cret%2F@{host}/?token=other-secret"
+        base, _, remotes = resolve_debian(
+            suite="bookworm", architecture="amd64", mirrors=[mirror], store=store, report=Quiet(), keys=keys
+        )
+        server.shutdown()
+        thread.join()
+    assert [remote.urls for remote in remotes] == [(f"http://{host}/{deb.filename}",) for deb in base.debs]
+    assert len(remotes) == 2
+    assert all(store.has_file(deb.sha256) for deb in base.debs)
+    assert not refused
+
+
+def test_credentials_by_origin() -> None:
+    mirrors = ["https://smith:p%40ss@m.example:8443/debian", "http://plain.example/debian", "file:///srv/mirror",
+               "https://token@t.example/debian", "https://other:one@m.example:8443/debian-security"]  # fmt: skip
+    known = mirror_credentials(mirrors)
+    assert known == {"https://m.example:8443": ("smith", "p@ss"), "https://t.example:": ("token", "")}
+    assert {origin(f"https://{place}/pool/x.deb") for place in ("m.example:8443", "t.example")} == set(known)
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("http://m.example/debian/x.deb", "Basic " + base64.b64encode(b"smith:pass").decode()),
+        ("https://m.example/debian/x.deb", None),
+        ("http://m.example:81/debian/x.deb", None),
+        ("http://netrc.example/x.deb", "Basic " + base64.b64encode(b"u:p").decode()),
+    ],
+)
+def test_credentials_go_to_their_origin_only(url: str, sent: str | None, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "netrc").write_text("machine netrc.example login u password p\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    session = session_factory(mirror_credentials(["http://smith:pass@m.example/debian"]))()
+    assert session.prepare_request(requests.Request("GET", url)).headers.get("Authorization") == sent
+
+
+def test_a_lock_behind_another_mirror(mirror, tmp_path: Path, store) -> None:
+    folder, url = mirror
+    deb_folder = folder / "debian-security" / "pool" / "updates"
+    deb_folder.mkdir(parents=True)
+    path = small_debs.deb(deb_folder, "hello")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    filename = f"pool/updates/{path.name}"
+    deb = Deb(package="hello", version="1.0", architecture="amd64", filename=filename, size=path.stat().st_size,
+              sha256=sha256)  # fmt: skip
+    locked = f"http://127.0.0.1:1/debian/{filename}"
+    remote = Remote(sha256=sha256, size=deb.size, name=path.name, urls=(locked,))
+    wheel = Remote(sha256="0" * 64, size=1, name="a.whl", urls=("http://w.example/a.whl",))
+    mirrors = [f"{url.replace('//', '//smith:secret@')}/debian/", "http://127.0.0.1:1/debian"]
+    found = with_mirrors((wheel, remote), debs=(deb,), mirrors=mirrors)
+    assert found[0] is wheel
+    assert found[1].urls == (
+        locked,
+        f"{url}/debian-security/{filename}",
+        f"http://127.0.0.1:1/debian-security/{filename}",
+        f"{url}/debian/{filename}",
+    )
+    paths = ensure(found[1:], store=store, report=Quiet(), pauses=())
+    assert paths[sha256].read_bytes() == path.read_bytes()
+    assert with_mirrors(found, debs=(deb,), mirrors=mirrors) == found
+
+
 def test_an_unknown_suite(store) -> None:
     with pytest.raises(ResolveError, match="`sid` is not a Debian suite that can be a base"):
         resolve_debian(suite="sid", architecture="amd64", mirrors=["file:/x"], store=store, report=Quiet())
@@ -252,7 +347,11 @@ def test_an_unknown_suite(store) -> None:
 @pytest.mark.network
 def test_a_real_release_tampered_with(mirror, mirrors, store) -> None:
     """A copy of a real mirror's release is genuine, and no longer so once a hash in it is changed."""
-    data = next(found for place in mirrors if (found := read_url(f"{place}/dists/bookworm/InRelease")))
+    data = next(
+        found
+        for place in mirrors
+        if (found := read_url(f"{place}/dists/bookworm/InRelease", session=default_session()))
+    )
     assert read_release(data, url="x", keys=archive_keys()).codename == "bookworm"
     folder, url = mirror
     (folder / "dists" / "bookworm").mkdir(parents=True)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import small_debs
 
-from builder.errors import LayerError
+from builder.backends.debootstrap import executed_root
+from builder.errors import BackendError, LayerError
 from builder.layers.debian import debian_members, debian_root
 from builder.layers.root import Node, Root
 from builder.layers.tree import read_folder
+from builder.plan import Deb, DebianLayer
+from builder.report import Quiet
 
 EPOCH = 1735689600
 
@@ -116,6 +121,72 @@ def test_a_package_that_changed_after_it_was_locked(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\n")
     with pytest.raises(LayerError, match="is not the package that was locked"):
         debian_root(spec, inputs)
+
+
+def test_a_spool_that_cannot_be_made(tmp_path: Path) -> None:
+    spec, inputs = small_debs.spec([small_debs.deb(tmp_path, "a")])
+    with pytest.raises(LayerError, match=r"could not unpack the Debian packages in .*absent`: No such file") as caught:
+        debian_root(spec, inputs, 1, tmp_path / "absent")
+    assert "free some space" in (caught.value.hint or "")
+
+
+def test_a_package_that_vanished(tmp_path: Path) -> None:
+    spec, inputs = small_debs.spec([small_debs.deb(tmp_path, "a")])
+    (path,) = inputs.values()
+    path.unlink()
+    with pytest.raises(LayerError, match=r"could not read `.*a_1\.0_amd64\.deb`: No such file"):
+        debian_root(spec, inputs)
+
+
+NO_ROOM = """
+import json, pathlib, resource, sys
+sys.path.insert(0, sys.argv[1])
+from builder.codec import codec_for
+from builder.errors import LayerError
+from builder.layers.pack import pack
+from builder.plan import Codec
+spec, inputs, scratch = json.loads(sys.stdin.read())
+scratch = scratch and pathlib.Path(scratch)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+try:
+    with open("/dev/null", "wb") as out:
+        pack(spec, inputs={k: pathlib.Path(v) for k, v in inputs.items()}, out=out, codec=codec_for(Codec(), "plain"),
+             compression="plain", scratch=scratch)
+except LayerError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_no_room_for_the_spool(tmp_path: Path, named: bool) -> None:
+    """The limit on a file's size stands for a full disk: the same failure of the same write."""
+    spec, inputs = small_debs.spec([small_debs.deb(tmp_path, "a", [("./usr/big", "file", "x" * 1000000)])])
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    work = json.dumps([dict(spec), {k: str(v) for k, v in inputs.items()}, str(scratch) if named else None])
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", NO_ROOM, root], input=work, capture_output=True, text=True, check=True)
+    place = f"`{scratch}`" if named else "the folder for temporary files"
+    assert f"could not unpack the Debian packages in {place}: File too large\n" in done.stdout
+    assert "hint: free some space" in done.stdout
+    assert ("TMPDIR" in done.stdout) is not named
+    assert "Traceback" not in done.stderr
+    assert not list(scratch.iterdir())
+
+
+def test_an_executed_base_that_cannot_be_written(tmp_path: Path) -> None:
+    """What fails before dpkg runs says where, and leaves nothing behind."""
+    _, inputs = small_debs.spec([small_debs.deb(tmp_path, "a", [(f"./usr/{'x' * 300}", "file", "x")])])
+    ((sha256, path),) = inputs.items()
+    debs = (Deb(package="a", version="1.0", architecture="amd64", filename=path.name, size=1, sha256=sha256),)
+    layer = DebianLayer(suite="trixie", architecture="amd64", debs=debs, epoch=EPOCH)
+    scratch = tmp_path / "scratch"
+    with pytest.raises(BackendError, match=r"could not make the Debian base in `.*scratch.*`: No such file"):
+        executed_root(layer, inputs=inputs, threads=1, report=Quiet(), scratch=scratch)
+    scratch.mkdir()
+    with pytest.raises(BackendError, match=r"could not make the Debian base in `.*xxx`: File name too long"):
+        executed_root(layer, inputs=inputs, threads=1, report=Quiet(), scratch=scratch)
+    assert not list(scratch.iterdir())
 
 
 def test_dpkg_writes_the_same_database(tmp_path: Path, tool: Callable[[str], str]) -> None:

@@ -288,6 +288,30 @@ def test_mirrors_in_turn(served: Served, store: Store, tmp_path: Path) -> None:
     assert "/wrong: " in text
 
 
+@pytest.mark.parametrize(("name", "manner", "told"), [
+    ("a_1.0_amd64.deb", "", True), ("a-1.0-py3-none-any.whl", "", False), ("a_1.0_amd64.deb", "drop", False),
+])  # fmt: skip
+def test_a_package_that_every_mirror_has_lost(served: Served, store: Store, name: str, manner: str, told: bool) -> None:
+    served.manner = manner
+    if manner:
+        served.files[f"absent/{name}"] = b"data"
+    remote = Remote(sha256="0" * 64, size=4, name=name, urls=("http://127.0.0.1:1/x", f"{served.url}/absent/{name}"))
+    with pytest.raises(FetchError) as caught:
+        get(remote, store=store)
+    hint = caught.value.hint or ""
+    assert ("`cogsmith lock` again" in hint and "COGSMITH_DEBIAN_MIRROR" in hint) is told
+
+
+@pytest.mark.parametrize("content", [b"other", None])
+def test_a_package_that_a_local_mirror_has_lost(store: Store, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a_1.0_amd64.deb"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(FetchError) as caught:
+        get(Remote(sha256="0" * 64, size=4, name=path.name, urls=(path.as_uri(),)), store=store)
+    assert ("superseded" in (caught.value.hint or "")) is (content is None)
+
+
 def test_one_failure_ends_the_rest(served: Served, store: Store) -> None:
     good = [served.remote(f"f{n}", b"%d" % n * 100) for n in range(5)]
     bad = Remote(sha256="0" * 64, size=10**9, name="bad", urls=(f"{served.url}/absent",))

@@ -26,19 +26,24 @@ _MERGED = {"amd64": ("bin", "lib", "lib64", "sbin"), "arm64": ("bin", "lib", "sb
 """Links of a merged-/usr system, by architecture (where `base-files` does not hold them itself)."""
 
 
-def debian_members(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1) -> Iterable[Member]:
+def debian_members(
+    spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1, scratch: Path | None = None
+) -> Iterable[Member]:
     """The members of a Debian layer, sorted by path.
 
     `spec` is the plain form of a `DebianLayer`; `inputs` maps the sha256 of each of its packages to a local file, which
-    is verified.  Content is kept in unnamed temporary files for as long as the members are.  Raises `LayerError` for a
-    package that is damaged or has a script that is not modelled.
+    is verified.  Content is kept in unnamed temporary files in `scratch` (default: the system's folder for those) for
+    as long as the members are.  Raises `LayerError` for a package that is damaged or has a script that is not modelled,
+    and where there is no room.
     """
-    return debian_root(spec, inputs, threads).members()
+    return debian_root(spec, inputs, threads, scratch).members()
 
 
-def debian_root(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1) -> Root:
+def debian_root(
+    spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1, scratch: Path | None = None
+) -> Root:
     """The system as a tree (see `debian_members`)."""
-    packages = _packages(spec, inputs, threads)
+    packages = _packages(spec, inputs, threads, scratch)
     architecture = spec["architecture"]
     root, unpacked = _unpacked(packages, architecture=architecture, epoch=spec["epoch"])
     diversions: dict[str, tuple[str, str]] = {}
@@ -56,9 +61,12 @@ def debian_root(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: in
     return root
 
 
-def skeleton(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1) -> Root:
+def skeleton(
+    spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1, scratch: Path | None = None
+) -> Root:
     """The packages' files alone, with an empty database: enough for the packages' own dpkg to install them again."""
-    root, _ = _unpacked(_packages(spec, inputs, threads), architecture=spec["architecture"], epoch=spec["epoch"])
+    packages = _packages(spec, inputs, threads, scratch)
+    root, _ = _unpacked(packages, architecture=spec["architecture"], epoch=spec["epoch"])
     root.write(f"{ADMIN}/arch", f"{spec['architecture']}\n")
     root.write(f"{ADMIN}/status", "")
     for name in ("info", "updates", "triggers"):
@@ -83,9 +91,9 @@ def finish(root: Root) -> None:
             return
 
 
-def _packages(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int) -> list[Package]:
+def _packages(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int, scratch: Path | None) -> list[Package]:
     debs = sorted(spec["debs"], key=lambda deb: str(deb["package"]))
-    return read_packages([_input(deb, inputs) for deb in debs], threads=threads)
+    return read_packages([_input(deb, inputs) for deb in debs], threads=threads, scratch=scratch)
 
 
 def _unpacked(packages: list[Package], *, architecture: str, epoch: int) -> tuple[Root, Unpacked]:

@@ -43,30 +43,59 @@ class Unpacked:
     replaces: dict[str, set[str]] = dataclasses.field(default_factory=dict)
 
 
-def read_packages(paths: Sequence[tuple[str, Path]], *, threads: int) -> list[Package]:
+def read_packages(paths: Sequence[tuple[str, Path]], *, threads: int, scratch: Path | None = None) -> list[Package]:
     """Read package files (pairs of sha256 and path), verified, in order; decompression runs in `threads`.
 
-    Content goes to one unnamed temporary file a thread, which lives as long as the packages do.
+    Content goes to one unnamed temporary file a thread in `scratch`, which lives as long as the packages do.  Raises
+    `LayerError` where there is no room for it.
     """
     spools: queue.SimpleQueue[BinaryIO] = queue.SimpleQueue()
 
     def read(item: tuple[str, Path]) -> Package:
         sha256, path = item
-        verify(path, sha256=sha256)
+        try:
+            verify(path, sha256=sha256)
+            control = read_control(path)
+        except OSError as problem:
+            raise LayerError(f"could not read `{path}`: {problem.strerror}") from problem
         try:
             spool = spools.get_nowait()
         except queue.Empty:
-            spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the last content that lies in it
+            spool = _spool(scratch)
         try:
-            return Package(control=read_control(path), entries=tuple(read_data(path, spool=spool)), spool=spool)
+            return Package(control=control, entries=tuple(read_data(path, spool=spool)), spool=spool)
+        except OSError as problem:
+            raise _no_room(problem, scratch=scratch) from problem
         finally:
             spools.put(spool)
 
     with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         # The largest first, so that no thread is left with a large one at the end.
-        largest = sorted(range(len(paths)), key=lambda i: paths[i][1].stat().st_size, reverse=True)
+        largest = sorted(range(len(paths)), key=lambda i: _size(paths[i][1]), reverse=True)
         futures = {i: pool.submit(read, paths[i]) for i in largest}
         return [futures[i].result() for i in range(len(paths))]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # explained when it is read
+
+
+def _spool(scratch: Path | None) -> BinaryIO:
+    try:
+        return tempfile.TemporaryFile(dir=scratch)
+    except OSError as problem:
+        raise _no_room(problem, scratch=scratch) from problem
+
+
+def _no_room(problem: OSError, *, scratch: Path | None) -> LayerError:
+    place = f"`{scratch}`" if scratch else "the folder for temporary files"
+    return LayerError(
+        f"could not unpack the Debian packages in {place}: {problem.strerror}",
+        hint="free some space on that file system" + ("" if scratch else ", or name another folder with `TMPDIR`"),
+    )
 
 
 def unpack(package: Package, *, root: Root, unpacked: Unpacked) -> None:

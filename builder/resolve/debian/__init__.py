@@ -19,11 +19,12 @@ from builder.report import Report
 from builder.resolve.debian.archive import read_archive
 from builder.resolve.debian.closure import closure
 from builder.resolve.debian.index import Package
+from builder.resolve.debian.mirrors import mirror_credentials, plain_mirrors, session_factory, with_mirrors
 from builder.resolve.debian.release import archive_keys
 from builder.resolve.debian.sources import host_mirrors
 from builder.store import Store
 
-__all__ = ["PACKAGES", "host_mirrors", "resolve_debian"]
+__all__ = ["PACKAGES", "host_mirrors", "mirror_credentials", "resolve_debian", "with_mirrors"]
 
 PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
 """The Python of each suite that can be a base."""
@@ -59,25 +60,28 @@ def resolve_debian(
     """The newest packages of `suite` (with updates and security updates) that make a base for `architecture`.
 
     `mirrors` are base URLs (`http:`, `https:`, `file:`), the preferred one first; a snapshot of the archive is a
-    mirror like any other.  `keys` (binary OpenPGP certificates) replace Debian's own.  With `now`, expired keys and
-    outdated releases are refused.  The packages are downloaded into `store`, because whether the base is a pure layer
-    depends on their maintainer scripts.  Raises `ResolveError` or `FetchError`.
+    mirror like any other.  Credentials in them are used here, and left out of what is returned.  `keys` (binary OpenPGP
+    certificates) replace Debian's own.  With `now`, expired keys and outdated releases are refused.  The packages are
+    downloaded into `store`, because whether the base is a pure layer depends on their maintainer scripts.  Raises
+    `ResolveError` or `FetchError`.
     """
     if suite not in PYTHON:
         raise ResolveError(f"`{suite}` is not a Debian suite that can be a base", hint=f"use {' or '.join(PYTHON)}")
+    new_session = session_factory(mirror_credentials(mirrors))
     index = read_archive(
         suite,
         architecture=architecture,
-        mirrors=mirrors,
+        mirrors=plain_mirrors(mirrors),
         keys=archive_keys() if keys is None else keys,
         store=store,
         report=report,
         now=now,
+        new_session=new_session,
     )
     packages = closure(index, wanted=PACKAGES[suite])
     debs = tuple(_deb(packages[name]) for name in sorted(packages))
     remotes = tuple(_remote(packages[deb.package], deb) for deb in debs)
-    paths = ensure(remotes, store=store, report=report)
+    paths = ensure(remotes, store=store, report=report, new_session=new_session)
     reason = unmodelled(debs, paths=paths)
     if reason:
         report.warn(f"the Debian base will be configured by its own dpkg: {reason}")

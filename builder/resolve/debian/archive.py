@@ -11,16 +11,17 @@ import lzma
 import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import requests
 
 from builder.errors import FetchError, ResolveError
-from builder.fetch import ensure
+from builder.fetch import default_session, ensure
 from builder.plan import Remote
 from builder.report import Report
 from builder.resolve.debian.index import Index
+from builder.resolve.debian.mirrors import places
 from builder.resolve.debian.release import Release, check_suite, read_release
 from builder.store import Store
 
@@ -49,22 +50,30 @@ def read_archive(
     store: Store,
     report: Report,
     now: dt.datetime | None = None,
+    new_session: Callable[[], requests.Session] = default_session,
 ) -> Index:
     """The packages of `suite`, its updates and its security updates, from whichever of `mirrors` have them.
 
+    Credentials in a mirror's URL are left out: `new_session` makes sessions that know them.
     Raises `ResolveError` when no mirror has the suite, and when any file that a mirror does have is not what its
     signature says; `FetchError` when an index cannot be downloaded.
     """
     if not mirrors:
         raise ResolveError("no Debian mirror is configured", hint=MIRROR_HINT)
+
+    def get(remote: Remote) -> Path:
+        return ensure([remote], store=store, report=report, new_session=new_session)[remote.sha256]
+
     index = Index()
     found = []
-    places = _places(mirrors)
     for name in (suite, f"{suite}-updates", f"{suite}-security"):
-        offered = find_suite(name, mirrors=places, keys=keys, required=name == suite, now=now)
+        with new_session() as session:
+            offered = find_suite(
+                name, mirrors=places(mirrors), keys=keys, required=name == suite, session=session, now=now
+            )
         if offered is not None:
             found.append(name)
-            for text in _packages(offered, architecture=architecture, store=store, report=report):
+            for text in _packages(offered, architecture=architecture, get=get):
                 index.add(text, mirrors=offered.mirrors)
     if f"{suite}-security" not in found:
         report.warn(f"no mirror has `{suite}-security`: the base is without security updates")
@@ -72,7 +81,13 @@ def read_archive(
 
 
 def find_suite(
-    name: str, *, mirrors: Sequence[str], keys: bytes, required: bool, now: dt.datetime | None = None
+    name: str,
+    *,
+    mirrors: Sequence[str],
+    keys: bytes,
+    required: bool,
+    session: requests.Session,
+    now: dt.datetime | None = None,
 ) -> Suite | None:
     """The release `name` of the first mirror that has it, and all mirrors that serve the very same one."""
     first: bytes | None = None
@@ -82,7 +97,7 @@ def find_suite(
     for mirror in mirrors:
         url = f"{mirror}/dists/{name}/InRelease"
         try:
-            data = read_url(url)
+            data = read_url(url, session=session)
         except FetchError as problem:
             problems.append(str(problem))
             continue
@@ -104,7 +119,7 @@ def find_suite(
     return Suite(name=name, release=release, mirrors=tuple(having))
 
 
-def read_url(url: str) -> bytes | None:
+def read_url(url: str, *, session: requests.Session) -> bytes | None:
     """A small file by `http:`, `https:` or `file:` URL; `None` where the mirror says that there is none.
 
     Raises `FetchError` when the mirror cannot be asked.
@@ -118,7 +133,7 @@ def read_url(url: str) -> bytes | None:
         except OSError as problem:
             raise FetchError(f"could not read `{path}`: {problem.strerror}") from problem
     try:
-        with requests.get(url, timeout=TIMEOUT, stream=True) as answer:
+        with session.get(url, timeout=TIMEOUT, stream=True) as answer:
             if answer.status_code in (403, 404, 410):
                 return None
             if answer.status_code != 200:
@@ -138,16 +153,7 @@ def shown(url: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def _places(mirrors: Sequence[str]) -> list[str]:
-    # The security archive lies beside the main one on most mirrors; asking costs one small request.
-    places = dict.fromkeys(mirror.rstrip("/") for mirror in mirrors)
-    for mirror in list(places):
-        if mirror.endswith("/debian"):
-            places[f"{mirror}-security"] = None
-    return list(places)
-
-
-def _packages(suite: Suite, *, architecture: str, store: Store, report: Report) -> list[bytearray]:
+def _packages(suite: Suite, *, architecture: str, get: Callable[[Remote], Path]) -> list[bytearray]:
     known = suite.release.fields.get("Architectures", "").split()
     if architecture not in known:
         raise ResolveError(
@@ -156,10 +162,10 @@ def _packages(suite: Suite, *, architecture: str, store: Store, report: Report) 
     names = [architecture]
     if "all" in known and suite.release.fields.get("No-Support-for-Architecture-all") != "Packages":
         names.append("all")
-    return [_index(suite, folder=f"main/binary-{name}", store=store, report=report) for name in names]
+    return [_index(suite, folder=f"main/binary-{name}", get=get) for name in names]
 
 
-def _index(suite: Suite, *, folder: str, store: Store, report: Report) -> bytearray:
+def _index(suite: Suite, *, folder: str, get: Callable[[Remote], Path]) -> bytearray:
     files = suite.release.files
     path = next((f"{folder}/Packages{end}" for end in (".xz", ".gz", "") if f"{folder}/Packages{end}" in files), None)
     if path is None:
@@ -170,7 +176,7 @@ def _index(suite: Suite, *, folder: str, store: Store, report: Report) -> bytear
     if suite.release.by_hash:
         urls = [f"{base}/{folder}/by-hash/SHA256/{file.sha256}" for base in bases] + urls
     remote = Remote(sha256=file.sha256, size=file.size, name=f"{suite.name} packages", urls=tuple(urls))
-    file_path = ensure([remote], store=store, report=report)[file.sha256]
+    file_path = get(remote)
     try:
         return _plain(file_path, suffix=path.rpartition("Packages")[2])
     except (lzma.LZMAError, zlib.error) as problem:
