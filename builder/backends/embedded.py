@@ -157,13 +157,20 @@ def _make(
     # With gzip, only a Debian layer is compressed: wheels bring their own deflate streams, files are stored.
     compressed = plan.compression == "zstd" or isinstance(layer, DebianLayer)
     codec = codec_for(plan.codec, plan.compression if compressed else "plain")
-    with store.writer(hashing=False) as out:  # the packer hashes what it writes
+    with store.scratch() as scratch, store.writer(hashing=False) as out:  # the packer hashes what it writes
         if isinstance(layer, DebianLayer) and layer.executed:
             from builder.backends import debootstrap
 
             report.warn(layer.reason)
             packed = debootstrap.pack_executed(
-                layer, inputs=inputs, out=out, codec=codec, compression=plan.compression, threads=threads, report=report
+                layer,
+                inputs=inputs,
+                out=out,
+                codec=codec,
+                compression=plan.compression,
+                threads=threads,
+                report=report,
+                scratch=scratch,
             )
         else:
             packed = pack(
@@ -174,6 +181,7 @@ def _make(
                 compression=plan.compression,
                 threads=threads,
                 verified=verified,
+                scratch=scratch,
                 progress=lambda done: report.advance(f"packing {title(layer)}", done, 0),
             )
             report.advance(f"packing {title(layer)}", packed.size, packed.size)

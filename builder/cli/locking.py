@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from builder import __version__
 from builder.cli.console import Console
 from builder.cli.project import Project
-from builder.cli.settings import APT_SOURCES, Settings
+from builder.cli.settings import Settings, debian_mirrors
 from builder.errors import CogsmithError, LockError
 from builder.lock import FILE_NAME, Lock, dumps, loads, quick
 from builder.plan import canonical_json
@@ -119,11 +119,10 @@ def resolve(
     `keep` maps names to versions that stay as they are where the requirements still allow it; with `base`, its base
     and interpreter stay, if they answer the configuration.
     """
-    from builder.resolve.debian import host_mirrors
     from builder.resolve.project import World
     from builder.resolve.project import resolve as resolve_project
 
-    mirrors = settings.mirrors or tuple(host_mirrors(APT_SOURCES))
+    mirrors = debian_mirrors(settings)
     world = World(store=store, env=settings.env, mirrors=mirrors, now=dt.datetime.now(dt.UTC), report=console)
     lock = resolve_project(
         project.config,

@@ -10,13 +10,13 @@ from typing import Any
 
 from builder import __version__, config
 from builder.cli.console import Console
-from builder.cli.settings import Settings
+from builder.cli.settings import Settings, debian_mirrors
 from builder.config import Config
 from builder.errors import BackendError, ConfigError
 from builder.lock import FILE_NAME as LOCK_NAME
 from builder.lock import Lock
 from builder.oci import PackedLayer
-from builder.plan import BaseLayer, Compression, Entry, Plan, Remote
+from builder.plan import BaseLayer, Compression, DebianLayer, Entry, Plan, Remote
 from builder.reference import parse
 from builder.store import Store, StoredImage
 
@@ -161,12 +161,17 @@ def make_layers(
 
     def fetch(remotes: Iterable[Remote]) -> Mapping[str, Path]:
         from builder.fetch import ensure
-        from builder.resolve.indexes import uv_environment
-        from builder.resolve.python import session_factory
+        from builder.resolve.debian import mirror_credentials, with_mirrors
+        from builder.resolve.debian.mirrors import session_factory
+        from builder.resolve.indexes import credentials, uv_environment
 
-        # The credentials of private indexes are in the user's settings, never in a lock or a plan.
-        session = session_factory(uv_environment(settings.env, report=console))
-        return ensure(remotes, store=store, report=console, new_session=session)
+        # Credentials are in the user's settings, never in a lock or a plan; and a mirror near this machine may have
+        # what the one in the lock has not.
+        mirrors = debian_mirrors(settings)
+        known = {**credentials(uv_environment(settings.env, report=console)), **mirror_credentials(mirrors)}
+        debs = [deb for layer in plan.layers if isinstance(layer, DebianLayer) for deb in layer.debs]
+        places = with_mirrors(tuple(remotes), debs=debs, mirrors=mirrors)
+        return ensure(places, store=store, report=console, new_session=session_factory(known))
 
     return chosen.make(plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console)
 

@@ -61,6 +61,13 @@ def _base(text: str | None, *, default: Path) -> Path:
     return Path(text) if text and Path(text).is_absolute() else default
 
 
+def debian_mirrors(settings: Settings) -> tuple[str, ...]:
+    """The user's mirrors, else those of this machine's apt."""
+    from builder.resolve.debian import host_mirrors
+
+    return settings.mirrors or tuple(host_mirrors(APT_SOURCES))
+
+
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
