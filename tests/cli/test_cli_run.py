@@ -114,11 +114,14 @@ def test_files_are_numbered(cogsmith: Cogsmith, files: str, tmp_path: Path) -> N
 def test_failing_model(cogsmith: Cogsmith, words: str) -> None:
     done = cogsmith("run", words, "-i", "words=luck", "-i", "fail=true", ok=False)
     assert (done.code, done.out) == (1, "")
-    assert 'error: Prediction failed with status "failed": no such thing as luck' in done.err
+    assert (
+        'error: Prediction failed with status "failed": Prediction failed: ValueError: no such thing as luck'
+        in done.err
+    )
     done = cogsmith("run", words, "--json", '{"words": ["luck"], "fail": true}', ok=False)
     assert done.code == 1
     answer = json.loads(done.out)
-    assert (answer["status"], answer["error"]) == ("failed", "no such thing as luck")
+    assert (answer["status"], answer["error"]) == ("failed", "Prediction failed: ValueError: no such thing as luck")
     assert "error: " not in done.err
 
 
