@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_projects import write_bases
+from small_projects import one_of, write_bases, write_project
 
 from builder import sandbox
-from tests.conftest import Cogsmith
+from tests.conftest import ROOT, Cogsmith
+
+
+def place(draft: Path, folder: Path) -> None:
+    """Let `draft` appear whole as `folder`, unless another worker was quicker."""
+    try:
+        draft.rename(folder)
+    except OSError:
+        assert folder.exists()
 
 
 @pytest.fixture(scope="session")
@@ -19,17 +30,52 @@ def tiny(shared: Path) -> Path:
     if not folder.exists():
         draft = shared / f"tiny.{os.getpid()}"
         write_bases(draft)
-        try:
-            draft.rename(folder)
-        except OSError:
-            assert folder.exists()  # another worker was quicker
+        place(draft, folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def hello(cogsmith: Cogsmith) -> str:
+def locked_hello(cogsmith: Cogsmith, shared: Path) -> Path:
+    """A copy of hello-world with a lock file: Debian's index is read once, not for each project."""
+    folder = shared / "locked-hello"
+    if not folder.exists():
+        draft = shared / f"locked-hello.{os.getpid()}"
+        shutil.copytree(ROOT / "examples" / "hello-world", draft)
+        cogsmith("lock", "--no-layers", cwd=draft)
+        place(draft, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hello(cogsmith: Cogsmith, locked_hello: Path) -> str:
     """The digest of the image `hello`, which is built."""
-    return cogsmith("build", "-q", "-t", "hello", "examples/hello-world").out.strip()
+    return cogsmith("build", "-q", "--locked", "-t", "hello", cwd=locked_hello).out.strip()
+
+
+@pytest.fixture(scope="session")
+def model(locked_hello: Path) -> Callable[[Path, str], Path]:
+    """Writes a project on Debian, locked; it shares all layers but its code with hello-world."""
+
+    def write(folder: Path, source: str) -> Path:
+        write_project(folder, source=source)
+        shutil.copy(locked_hello / "pylock.cog.toml", folder)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def two_images(shared: Path, tiny: Path) -> tuple[Path, dict[str, str]]:
+    """A cache whose store holds `tiny:amd64` and `tiny:arm64`, to be copied; and their digests."""
+    cache = shared / "two-images"
+    if not cache.exists():
+        draft = shared / f"two-images.{os.getpid()}"
+        for machine in ("amd64", "arm64"):
+            one = one_of(tiny, machine, draft / machine)
+            Cogsmith(draft)("image", "import", one, "--platform", f"linux/{machine}")
+        place(draft, cache)
+    listed = json.loads(Cogsmith(cache)("image", "ls", "--json").out)
+    return cache, {one["name"].partition(":")[2]: one["digest"] for one in listed}
 
 
 @pytest.fixture(scope="session")

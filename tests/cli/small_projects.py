@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +56,15 @@ def write_bases(folder: Path) -> None:
             layers = [add_layer(store, tar_of(files))]
             image = add_image(store, f"tiny:{machine}", layers, env=env, platform=f"linux/{machine}")
             export_image(store, image=image, path=folder, form="oci-dir", report=Quiet())
+
+
+def one_of(layout: Path, machine: str, folder: Path) -> Path:
+    """A layout like `layout` with the image `tiny:MACHINE` alone."""
+    shutil.copytree(layout, folder)
+    index = json.loads((folder / "index.json").read_text())
+    index["manifests"] = [entry for entry in index["manifests"] if machine in str(entry["annotations"])]
+    (folder / "index.json").write_text(json.dumps(index))
+    return folder
 
 
 def write_project(

@@ -126,9 +126,9 @@ class TestPlan:
         assert all(layer["reason"] for layer in data["layers"])
         assert data["id"].startswith(after.splitlines()[-1].split()[1])
 
-    def test_of_debian(self, cogsmith: Cogsmith, hello: str) -> None:
-        assert hello.startswith("sha256:")
-        lines = cogsmith("plan", "examples/hello-world").out.splitlines()
+    @pytest.mark.usefixtures("hello")
+    def test_of_debian(self, cogsmith: Cogsmith, locked_hello: Path) -> None:
+        lines = cogsmith("plan", locked_hello).out.splitlines()
         assert [" here " in line for line in lines] == [False, True, True, True, False]
 
 
@@ -185,7 +185,7 @@ class TestEpoch:
         assert len(set(seen.values())) == 3
         assert cogsmith("build", *AMD64, "-q", cwd=folder).out.strip() == seen[DEFAULT_EPOCH]
 
-    @pytest.mark.parametrize("epoch", ["tomorrow", "-1", "1e9", "1735689600.5", "²", str(2**33), "9" * 5000])
+    @pytest.mark.parametrize("epoch", ["tomorrow", "-1", "²", str(2**33), "9" * 5000])
     def test_that_is_none(self, cogsmith: Cogsmith, locked: Path, epoch: str) -> None:
         done = cogsmith("build", *AMD64, cwd=locked, env={"SOURCE_DATE_EPOCH": epoch}, ok=False)
         assert "SOURCE_DATE_EPOCH" in error(done, 3)
@@ -218,20 +218,18 @@ def debian_base(cogsmith: Cogsmith, folder: Path) -> str:
     return f"oci:{folder}:debian-alone"
 
 
-def test_layer_format(cogsmith: Cogsmith, fresh: Cogsmith, hello: str, containers: None, tmp_path: Path) -> None:
+def test_layer_format(cogsmith: Cogsmith, hello: str, containers: None, tmp_path: Path) -> None:
+    """An epoch of the test's own makes trees that nothing unpacked before: they must come from these very blobs."""
+    env = {"SOURCE_DATE_EPOCH": "1234567890"}
     folder = write_project(tmp_path / "p", base=debian_base(cogsmith, tmp_path / "base"))
     seen = {}
     for form, suffix in (("gzip", "+gzip"), ("plain", ""), ("zstd", "+zstd")):
-        cogsmith("build", "-t", f"form:{form}", "--layer-format", form, cwd=folder)
+        cogsmith("build", "-t", f"form:{form}", "--layer-format", form, cwd=folder, env=env)
         seen[form] = inspect(cogsmith, f"form:{form}")
         assert {one["mediaType"].rpartition("tar")[2] for one in seen[form]["manifest"]["layers"][1:]} == {suffix}
         assert seen[form]["config"]["rootfs"] == seen["gzip"]["config"]["rootfs"]  # the same trees
     assert len({one["digest"] for one in seen.values()}) == 3
-    assert cogsmith("run", "form:plain", "-i", "text=plain").out == "plain\n"
-    # Trees are kept by what they hold, in whatever format it came: only a store without any unpacks zstd.
-    cogsmith("image", "export", "form:zstd", tmp_path / "zstd.tar")
-    assert fresh("image", "import", tmp_path / "zstd.tar").out.strip() == seen["zstd"]["digest"]
-    assert fresh("run", "form:zstd", "-i", "text=zstd").out == "zstd\n"
+    assert cogsmith("run", "form:zstd", "-i", "text=zstd").out == "zstd\n"
 
 
 @pytest.mark.parametrize(

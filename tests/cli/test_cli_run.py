@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_projects import error, write_project
+from small_projects import error, one_of
 
 from tests.conftest import Cogsmith, Done
 
@@ -57,18 +58,18 @@ class Runner(BaseRunner):
 
 
 @pytest.fixture(scope="session")
-def words(cogsmith: Cogsmith, hello: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def words(cogsmith: Cogsmith, model: Callable[[Path, str], Path], tmp_path_factory: pytest.TempPathFactory) -> str:
     """An image that tells what it was given; it shares all but its code with hello-world."""
-    folder = write_project(tmp_path_factory.mktemp("words"), source=WORDS)
-    cogsmith("build", "-q", "-t", "words", cwd=folder)
+    folder = model(tmp_path_factory.mktemp("words"), WORDS)
+    cogsmith("build", "-q", "--locked", "-t", "words", cwd=folder)
     return "words"
 
 
 @pytest.fixture(scope="session")
-def files(cogsmith: Cogsmith, hello: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def files(cogsmith: Cogsmith, model: Callable[[Path, str], Path], tmp_path_factory: pytest.TempPathFactory) -> str:
     """An image that answers with files."""
-    folder = write_project(tmp_path_factory.mktemp("files"), source=FILES)
-    cogsmith("build", "-q", "-t", "files", cwd=folder)
+    folder = model(tmp_path_factory.mktemp("files"), FILES)
+    cogsmith("build", "-q", "--locked", "-t", "files", cwd=folder)
     return "files"
 
 
@@ -85,24 +86,17 @@ def test_inputs_of_all_kinds(cogsmith: Cogsmith, words: str, tmp_path: Path) -> 
 def test_json_in_and_out(cogsmith: Cogsmith, words: str, tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("note")
     (tmp_path / "inputs.json").write_text(json.dumps({"words": ["x"], "file": "@note.txt"}))
-    done = cogsmith("run", words, "--json", "@inputs.json", "-e", "SAID", cwd=tmp_path, env={"SAID": "handed on"})
-    answer = json.loads(done.out)
-    assert answer["status"] == "succeeded"
-    assert json.loads(answer["output"]) == [["x"], 1, "note", "handed on"]
-
-
-def test_output_to_a_file(cogsmith: Cogsmith, words: str, tmp_path: Path) -> None:
-    done = cogsmith("run", words, "--json", "-", "-o", "answer", cwd=tmp_path, stdin='{"words": ["x"]}')
+    options = ["--json", "@inputs.json", "-e", "SAID", "-o", "answer"]
+    done = cogsmith("run", words, *options, cwd=tmp_path, env={"SAID": "handed on"})
     assert done.out == ""
     assert "warning: --output value does not have a .json suffix: answer" in done.err
-    assert json.loads((tmp_path / "answer").read_text())["status"] == "succeeded"
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["answer"]
+    answer = json.loads((tmp_path / "answer").read_text())
+    assert answer["status"] == "succeeded"
+    assert json.loads(answer["output"]) == [["x"], 1, "note", "handed on"]
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"answer", "inputs.json", "note.txt"}
 
 
 def test_files_are_numbered(cogsmith: Cogsmith, files: str, tmp_path: Path) -> None:
-    done = cogsmith("run", files, "-i", "texts=one", "-i", "texts=two", "-o", "made/of", cwd=tmp_path, ok=False)
-    assert done.code == 1  # there is no folder `made`
-    assert "Output path is not writable" in error(done)
     (tmp_path / "made").mkdir()
     done = cogsmith("run", files, "--json", '{"texts": ["one", "two"]}', "-o", "made/of.json", cwd=tmp_path)
     assert done.out == ""
@@ -118,7 +112,7 @@ def test_failing_model(cogsmith: Cogsmith, words: str) -> None:
         'error: Prediction failed with status "failed": Prediction failed: ValueError: no such thing as luck'
         in done.err
     )
-    done = cogsmith("run", words, "--json", '{"words": ["luck"], "fail": true}', ok=False)
+    done = cogsmith("run", words, "--json", "-", stdin='{"words": ["luck"], "fail": true}', ok=False)
     assert done.code == 1
     answer = json.loads(done.out)
     assert (answer["status"], answer["error"]) == ("failed", "Prediction failed: ValueError: no such thing as luck")
@@ -148,7 +142,6 @@ def refused(done: Done) -> str:
     [
         (["-i", "wrods=x"], 'unknown input "wrods"; valid inputs are: words, count, file, fail'),
         ([], 'missing required input "words"'),
-        (["-i", "words=x", "-i", "count=many"], 'invalid input "count": expected integer, got string'),
         (["-i", "words=x", "-i", "count=6"], 'invalid input "count": must be at most 5'),
         (["-i", "words"], "Failed to parse input 'words', expected format is 'name=value'"),
         (["-i", "words=x", "-i", "file=@none.txt"], "`file`"),
@@ -156,7 +149,6 @@ def refused(done: Done) -> str:
         (["--json", "[1]"], "must be an object"),
         (["--json", "{"], "Failed to parse JSON"),
         (["--json", "@none.json"], 'Failed to read JSON from file "none.json"'),
-        (["--json", '{"words": "x"}'], 'invalid input "words": expected array, got string'),
         (["--json", '{"words": ["x"], "count": null}'], "must not be null"),
         (["-i", "words=x", "-e", "=x"], "names no variable"),
     ],
@@ -172,20 +164,14 @@ def test_all_problems_at_once(cogsmith: Cogsmith, words: str) -> None:
         assert f"- {problem}" in said or problem in said
 
 
-def test_images_that_are_none(cogsmith: Cogsmith, hello: str, tiny: Path, tmp_path: Path) -> None:
+def test_images_that_are_none(cogsmith: Cogsmith, tmp_path: Path) -> None:
     assert "Did you forget `-i`?" in refused(cogsmith("run", "text=x", ok=False))
     assert "there is no image `absent`" in refused(cogsmith("run", "absent", ok=False))
     refused(cogsmith("run", cwd=tmp_path, ok=False))  # neither an image nor a project
-    refused(cogsmith("run", "hello", "-f", "x.yaml", "-i", "text", ok=False))
 
 
 def test_an_image_that_is_no_model(fresh: Cogsmith, tiny: Path, tmp_path: Path) -> None:
-    layout = tmp_path / "layout"
-    layout.mkdir()
-    index = json.loads((tiny / "index.json").read_text())
-    (layout / "blobs").symlink_to(tiny / "blobs")
-    (layout / "oci-layout").write_bytes((tiny / "oci-layout").read_bytes())
-    (layout / "index.json").write_text(json.dumps({**index, "manifests": index["manifests"][:1]}))
+    layout = one_of(tiny, "amd64", tmp_path / "layout")
     fresh("image", "import", layout, "-t", "plain", "--platform", "linux/amd64")
     assert "does not appear to be a Cog model" in refused(fresh("run", "plain", ok=False))
     assert "does not appear to be a Cog model" in refused(fresh("serve", "plain", ok=False))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_projects import descendants, end, error, eventually, gone, start, write_project
+from small_projects import SOURCE, descendants, end, error, eventually, gone, start
 
 from tests.conftest import Cogsmith
 
@@ -118,8 +118,10 @@ def test_exec_hands_on_variables(cogsmith: Cogsmith, tmp_path: Path) -> None:
     assert not {"ABSENT", "SECRET", "XDG_CACHE_HOME"} & env.keys()
 
 
-def test_exec_in_a_folder_below_the_project(cogsmith: Cogsmith, tmp_path: Path) -> None:
-    folder = write_project(tmp_path / "p")
+def test_exec_in_a_folder_below_the_project(
+    cogsmith: Cogsmith, model: Callable[[Path, str], Path], tmp_path: Path
+) -> None:
+    folder = model(tmp_path / "p", SOURCE)
     (folder / "sub").mkdir()
     done = cogsmith("exec", "sh", "-c", "pwd; echo new > made.txt", cwd=folder / "sub")
     assert done.out == "/src\n"
