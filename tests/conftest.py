@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts the tests in the background has its children ignore interrupts; what is tested would, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 NEEDED = ("click", "deflate", "packaging", "pysequoia", "PyYAML", "requests", "tomli-w", "zstandard")
