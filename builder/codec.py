@@ -6,8 +6,6 @@ The only module that imports them, and only when they are wanted.  The versions 
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import importlib.metadata
 from typing import Any
 
 from builder import plan
@@ -28,6 +26,9 @@ def codec_for(wanted: plan.Codec, compression: plan.Compression) -> Codec:
         return _None()
     if wanted.name != {"gzip": "libdeflate", "zstd": "zstd"}[compression]:
         raise BackendError(f"the codec `{wanted.name}` of the plan does not make {compression} layers")
+    import importlib
+    import importlib.metadata  # slow, and a build of which only the code changed compresses nothing
+
     package = PACKAGES[wanted.name]
     try:
         installed = importlib.metadata.version(package)

@@ -5,8 +5,7 @@ Only a Debian base whose maintainer scripts are not all modelled needs more: a s
 
 from __future__ import annotations
 
-import concurrent.futures
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -56,27 +55,35 @@ def make(
         remotes = [remote for remote in plan.remotes if remote.sha256 in wanted]
         fetched = fetch(remotes) if remotes else {}
         inputs = {**local, **fetched}
-        with concurrent.futures.ThreadPoolExecutor(max_workers=threads) as pool:
-            futures = {
-                pool.submit(
-                    _make,
-                    layers[i],
-                    plan=plan,
-                    store=store,
-                    inputs=inputs,
-                    verified=fetched.keys(),
-                    threads=min(threads, LAYER_THREADS),
-                    report=report,
-                ): i
-                for i in missing
-            }
-            try:
-                for future in concurrent.futures.as_completed(futures):
-                    made[futures[future]] = future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+
+        def work(i: int) -> PackedLayer:
+            return _make(
+                layers[i],
+                plan=plan,
+                store=store,
+                inputs=inputs,
+                verified=fetched.keys(),
+                threads=min(threads, LAYER_THREADS),
+                report=report,
+            )
+
+        if len(missing) == 1:
+            made[missing[0]] = work(missing[0])
+        else:
+            made.update(_at_once(work, missing, threads=threads))
     return [made[i] for i in range(len(layers))]
+
+
+def _at_once(work: Callable[[int], PackedLayer], items: Sequence[int], *, threads: int) -> dict[int, PackedLayer]:
+    import concurrent.futures  # slow to import, and when the code changed there is one layer to make
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=threads) as pool:
+        futures = {pool.submit(work, i): i for i in items}
+        try:
+            return {futures[future]: future.result() for future in concurrent.futures.as_completed(futures)}
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _check_sandbox(layers: Sequence[Layer]) -> None:
