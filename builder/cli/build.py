@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import click
 
 from builder.cli import locking
+from builder.cli.building import build_project
 from builder.cli.console import Console, say, size, table
 from builder.cli.locking import get_lock
-from builder.cli.project import Project, build_project, find, get_plan, image_name, scan_files
+from builder.cli.project import Project, find, get_plan, image_name, scan_files
 from builder.cli.settings import Settings, read
 from builder.config import FILE_NAME
 from builder.plan import BaseLayer, Compression, Layer, Plan, layer_key, title

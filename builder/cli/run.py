@@ -13,9 +13,10 @@ from typing import Any
 import click
 
 from builder.cli.base import base_layers
+from builder.cli.building import build_project
 from builder.cli.console import Console, say
 from builder.cli.image import get
-from builder.cli.project import build_project, find
+from builder.cli.project import find
 from builder.cli.settings import Settings, read
 from builder.config import FILE_NAME
 from builder.engine import client, container, inputs, outputs, server
