@@ -3,143 +3,68 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from builder.cli import locking
-from builder.cli.building import build_project
+from builder.cli.building import build_project, open_project, with_options
 from builder.cli.console import Console, say, size, table
+from builder.cli.group import Command
 from builder.cli.locking import get_lock
-from builder.cli.project import Project, find, get_plan, image_name, scan_files
+from builder.cli.options import BuildOptions, build_options
+from builder.cli.project import Project, get_plan, image_name, scan_files
 from builder.cli.settings import Settings, read
-from builder.config import FILE_NAME
-from builder.plan import BaseLayer, Compression, Layer, Plan, layer_key, title
+from builder.plan import BaseLayer, Layer, Plan, layer_key, title
 from builder.store import Store
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def project_options(function: F) -> F:
-    """The options of every command that reads a project."""
-    for option in (
-        click.option("--backend", "backend_name", metavar="NAME", help="Who makes the layers (default: embedded)."),
-        click.option("--no-cache", "fresh", is_flag=True, help="Resolve afresh where there is no lock file."),
-        click.option("--locked", is_flag=True, help="Refuse to build without a lock file that is up to date."),
-        click.option(
-            "--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: the lock's, else linux/amd64)."
-        ),
-        click.option("-f", "--file", default=FILE_NAME, show_default=True, help="Name of the configuration file."),
-    ):
-        function = option(function)
-    return function
-
-
-@click.command(epilog="Example: cogsmith build -t my-model examples/hello-world")
+@click.command(cls=Command, epilog="Example: cogsmith build -t my-model examples/hello-world")
 @click.argument("project", default=".", type=click.Path(path_type=Path))
 @click.option("-t", "--tag", metavar="NAME[:TAG]", help="Name of the image (default: `image` of cog.yaml).")
-@project_options
-@click.option(
-    "--layer-format",
-    "compression",
-    type=click.Choice(["gzip", "plain", "zstd"]),
-    default="gzip",
-    show_default=True,
-    help="How layers are stored.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print the image's name and digest as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the digest only.")
-def build(
-    *,
-    project: Path,
-    tag: str | None,
-    backend_name: str | None,
-    fresh: bool,
-    locked: bool,
-    platform: str | None,
-    file: str,
-    compression: Compression,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+@build_options
+def build(*, project: Path, tag: str | None, as_json: bool, quiet: bool, options: BuildOptions) -> None:
     """Build the image of PROJECT (default: the current folder) and print its manifest digest."""
     settings = read()
-    console = Console(quiet=quiet)
-    found = find(project, file=file)
-    for warning in found.config.warnings:
-        console.warn(warning)
+    console = Console(quiet=quiet, progress=options.progress)
+    found = open_project(project, options=options, settings=settings, console=console)
     name = tag or image_name(found)
-    console.note(f"Building {name} from {found.root / file}")
+    console.note(f"Building {name} from {found.root / options.file}")
     store = Store.open(settings.store_root)
     with store.using(report=console):
+        wanted = platform_of(found, given=options.platform, settings=settings, store=store)
         image = build_project(
-            found,
-            settings=settings,
-            store=store,
-            console=console,
-            tag=name,
-            platform=check_platform(platform)
-            if platform
-            else locking.default_platform(found, settings=settings, store=store),
-            compression=compression,
-            backend_name=backend_name,
-            locked=locked,
-            fresh=fresh,
+            found, settings=settings, store=store, console=console, options=options, tag=name, platform=wanted
         )
     console.close()
     console.note(f"Image built as {image.name}")
-    if as_json:
-        say(json.dumps({"name": image.name, "digest": image.descriptor.digest}))
-    else:
-        say(image.descriptor.digest)
+    say(json.dumps({"name": image.name, "digest": image.digest}) if as_json else image.digest)
 
 
-@click.command(epilog="Example: cogsmith plan --json examples/hello-world | jq '.layers[].reason'")
+@click.command(cls=Command, epilog="Example: cogsmith plan --json examples/hello-world | jq '.layers[].reason'")
 @click.argument("project", default=".", type=click.Path(path_type=Path))
-@project_options
-@click.option(
-    "--layer-format",
-    "compression",
-    type=click.Choice(["gzip", "plain", "zstd"]),
-    default="gzip",
-    show_default=True,
-    help="How layers are stored.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print exactly what a backend receives.")
-def plan(
-    *,
-    project: Path,
-    backend_name: str | None,  # noqa: ARG001  the same plan for every backend
-    fresh: bool,
-    locked: bool,
-    platform: str | None,
-    file: str,
-    compression: Compression,
-    as_json: bool,
-) -> None:
+@build_options
+def plan(*, project: Path, as_json: bool, options: BuildOptions) -> None:
     """Show the layers of PROJECT's image in order: what each holds, its size, whether it is here, why it is there."""
-    settings = read()
-    console = Console()
-    found = find(project, file=file)
-    for warning in found.config.warnings:
-        console.warn(warning)
+    settings = with_options(read(), options)
+    console = Console(progress=options.progress)
+    found = open_project(project, options=options, settings=settings, console=console)
     store = Store.open(settings.store_root)
     with store.using(report=console):
         lock, _ = get_lock(
             found,
             settings=settings,
             store=store,
-            platform=check_platform(platform)
-            if platform
-            else locking.default_platform(found, settings=settings, store=store),
+            platform=platform_of(found, given=options.platform, settings=settings, store=store),
             console=console,
-            locked=locked,
-            fresh=fresh,
+            locked=options.locked,
+            fresh=options.fresh,
         )
         files = scan_files(found, store=store)
-        made = get_plan(found, lock=lock, files=files, settings=settings, compression=compression)
+        made = get_plan(found, lock=lock, files=files, settings=settings, options=options)
     console.close()
     if as_json:
         say(json.dumps({"id": made.id, **made.to_json()}, indent=2))

@@ -2,16 +2,60 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from pathlib import Path
+
 from builder import __version__
 from builder.cli import locking, unchanged
 from builder.cli.console import Console
-from builder.cli.project import Files, Project, check_name, get_plan, image_name, make_layers, scan_files
+from builder.cli.options import BuildOptions
+from builder.cli.project import (
+    Files,
+    Project,
+    check_name,
+    find,
+    get_plan,
+    image_name,
+    make_layers,
+    scan_files,
+    schema_text,
+)
 from builder.cli.settings import Settings
-from builder.plan import BaseLayer, Compression
+from builder.plan import BaseLayer
 from builder.store import Store, StoredImage
 
 BAGGAGE = (".git", ".venv", "venv", "__pycache__")
 """Folders at the top of a project that are rarely meant to be shipped."""
+
+
+def open_project(start: Path, *, options: BuildOptions, settings: Settings, console: Console) -> Project:
+    """The project of `start`, its warnings said, on the base that the options ask for."""
+    project = find(start, file=options.file)
+    for warning in project.config.warnings:
+        console.warn(warning)
+    for line in options.idle:
+        console.note(line)
+    if options.cuda_base:
+        console.note(
+            "`--use-cuda-base-image` changes nothing: to have system CUDA, name its image in `build.base_image`"
+        )
+    if options.cog_base and not project.config.base_image:
+        reference = cog_base(project, registry=settings.registry)
+        console.note(f"building on {reference}")
+        return dataclasses.replace(project, config=dataclasses.replace(project.config, base_image=reference))
+    return project
+
+
+def cog_base(project: Project, *, registry: str) -> str:
+    """Cog's own base for the project, by the rule of its tags: `[cudaX.Y-]pythonX.Y[-torchX.Y.Z]`."""
+    config = project.config
+    torch = re.search(r"(?m)^torch==(\d+\.\d+\.\d+)", project.requirements)
+    parts = [f"cuda{config.cuda}"] if config.gpu and config.cuda else []
+    parts.append(f"python{config.python_minor}")
+    if torch:
+        parts.append(f"torch{torch[1]}")
+    return f"{registry}/cog-base:{'-'.join(parts)}"
 
 
 def build_project(
@@ -20,19 +64,22 @@ def build_project(
     settings: Settings,
     store: Store,
     console: Console,
+    options: BuildOptions | None = None,
     tag: str | None = None,
     platform: str | None = None,
-    compression: Compression = "gzip",
-    backend_name: str | None = None,
-    locked: bool = False,
-    fresh: bool = False,
 ) -> StoredImage:
-    """Config to image, all the way; or the image that was built from the very same before."""
+    """Config to image, all the way; or the image that was built from the very same before.
+
+    `platform` is the one to build for, whatever `options` says of it.
+    """
     from builder.backends import assemble
 
+    options = options or BuildOptions()
+    settings = with_options(settings, options)
     wanted = platform or settings.platform
-    check_backend(backend_name or settings.backend)
+    check_backend(settings.backend)
     name = check_name(tag or image_name(project))
+    schema = schema_text(options)
     files = scan_files(project, store=store)
     _warn_of_baggage(files, console=console)
 
@@ -45,23 +92,32 @@ def build_project(
             runtime=files.runtime,
             settings=settings,
             platform=wanted,
-            compression=compression,
+            compression=options.compression,
             version=__version__,
+            schema=schema,
         )
 
     text = (
-        None if fresh else locking.known_text(project, settings=settings, store=store, platform=wanted, locked=locked)
+        None
+        if options.fresh
+        else locking.known_text(project, settings=settings, store=store, platform=wanted, locked=options.locked)
     )
     if text is not None and (image := unchanged.recall(fingerprint(text), name=name, store=store)) is not None:
         return image
     lock, text = locking.get_lock(
-        project, settings=settings, store=store, platform=wanted, console=console, locked=locked, fresh=fresh
+        project,
+        settings=settings,
+        store=store,
+        platform=wanted,
+        console=console,
+        locked=options.locked,
+        fresh=options.fresh,
     )
-    plan = get_plan(project, lock=lock, files=files, settings=settings, compression=compression)
+    plan = get_plan(project, lock=lock, files=files, settings=settings, options=options)
     layers = make_layers(
         plan,
         local=files.local,
-        backend_name=backend_name or settings.backend,
+        backend_name=settings.backend,
         settings=settings,
         store=store,
         console=console,
@@ -71,6 +127,15 @@ def build_project(
     made = [packed for layer, packed in zip(plan.layers, layers, strict=True) if not isinstance(layer, BaseLayer)]
     unchanged.remember(fingerprint(text), image=image, made=made, store=store)
     return image
+
+
+def with_options(settings: Settings, options: BuildOptions) -> Settings:
+    """The settings as the options of one command change them."""
+    return dataclasses.replace(
+        settings,
+        epoch=settings.epoch if options.epoch is None else options.epoch,
+        backend=options.backend or settings.backend,
+    )
 
 
 def check_backend(name: str) -> None:

@@ -19,10 +19,10 @@ CLEAR = "\r\x1b[K"
 class Console:
     """A `Report` on standard error: one progress line on a terminal, only finished work elsewhere."""
 
-    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False, progress: str = "auto") -> None:
         self._stream = stream or sys.stderr
-        self._quiet = quiet
-        self._live = _is_live(self._stream)
+        self._quiet = quiet or progress == "quiet"
+        self._live = _is_live(self._stream) if progress == "auto" else progress == "tty"
         self._running: dict[str, tuple[int, int]] = {}
         self._drawn = 0.0
         self._lock = threading.Lock()
@@ -78,14 +78,20 @@ class Console:
             share = f"{min(100, 100 * done // total):3d}% " if all(t for _, t in self._running.values()) else ""
             of = f" of {size(total)}" if total else ""
             text = f"{share}{size(done)}{of}  {label}{more}"
-            columns = os.get_terminal_size(self._stream.fileno()).columns or 80
-            text = text[: max(0, columns - 1)]
+            text = text[: max(0, _columns(self._stream) - 1)]
         self._stream.write(CLEAR + text)
         self._stream.flush()
 
 
 def _is_live(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except OSError:  # no terminal, but `--progress tty`
+        return 80
 
 
 def paint(text: str, code: str, stream: TextIO) -> str:

@@ -1,19 +1,53 @@
-"""A group of commands that answers a mistyped name with the nearest one.  Imports nothing of ours."""
+"""Commands and groups that forgive: a mistyped name is answered with the nearest one.  Imports nothing of ours."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
+
+TRUE, FALSE = ("1", "t", "true"), ("0", "f", "false")
+
+
+class Command(click.Command):
+    """As click's, and a flag may be given a value, `--flag=false`, as everywhere in programs written in Go."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The values of flags made plain, then as usual."""
+        return super().parse_args(ctx, list(self.plain(args, ctx=ctx)))
+
+    def plain(self, args: list[str], *, ctx: click.Context) -> Iterator[str]:
+        """`--flag` for `--flag=true`; for `--flag=false` its opposite, or nothing where it has none."""
+        options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
+        flags = {name: option for option in options if option.is_flag and option.is_bool_flag for name in option.opts}
+        valued = {name for option in options if not option.is_flag for name in option.opts}
+        before = ""
+        for position, word in enumerate(args):
+            name, equals, value = word.partition("=")
+            ended = not (ctx.allow_interspersed_args or word.startswith("-") or before in valued)
+            if word == "--" or ended:
+                yield from args[position:]
+                return
+            before = word
+            if not equals or name not in flags or value.lower() not in TRUE + FALSE:
+                yield word
+            elif value.lower() in TRUE:
+                yield name
+            else:
+                yield from flags[name].secondary_opts[:1]
 
 
 class Group(click.Group):
     """As click's, with a did-you-mean."""
+
+    command_class = Command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that `args` begins with."""
         name, known = args[0] if args else "", self.list_commands(ctx)
-        if name and not name.startswith("-") and name not in known:
+        if name and not name.startswith("-") and name not in known and self.get_command(ctx, name) is None:
             import difflib
 
             near = difflib.get_close_matches(name, known, n=1)

@@ -14,6 +14,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from builder.cli.build import check_platform
 from builder.cli.console import Console, say
 from builder.cli.locking import read_lock, resolve, why_stale
+from builder.cli.options import BuildOptions
 from builder.cli.project import Project, find, get_plan, make_layers, scan_files
 from builder.cli.settings import read
 from builder.config import FILE_NAME
@@ -90,7 +91,7 @@ def lock(
             new = old
         if not no_layers:
             files = scan_files(found, store=store)
-            plan = get_plan(found, lock=new, files=files, settings=settings, compression="gzip", with_code=False)
+            plan = get_plan(found, lock=new, files=files, settings=settings, options=BuildOptions(), with_code=False)
             kept = tuple(layer for layer in plan.layers if not isinstance(layer, FilesLayer))
             plan = dataclasses.replace(plan, layers=kept)
             layers = make_layers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 
 from builder import __version__, config
 from builder.cli.console import Console
+from builder.cli.options import BuildOptions
 from builder.cli.settings import Settings, debian_mirrors
 from builder.config import Config
 from builder.errors import BackendError, ConfigError
 from builder.lock import FILE_NAME as LOCK_NAME
 from builder.lock import Lock
 from builder.oci import PackedLayer
-from builder.plan import Compression, DebianLayer, Entry, Plan, Remote
+from builder.plan import DebianLayer, Entry, Plan, Remote
 from builder.reference import parse
 from builder.store import Store
 
@@ -113,7 +115,7 @@ def scan_files(project: Project, *, store: Store) -> Files:
 
 
 def get_plan(
-    project: Project, *, lock: Lock, files: Files, settings: Settings, compression: Compression, with_code: bool = True
+    project: Project, *, lock: Lock, files: Files, settings: Settings, options: BuildOptions, with_code: bool = True
 ) -> Plan:
     """The plan of the project; without its code, only the layers that a lock can name."""
     from builder.compile import compile_plan
@@ -126,14 +128,41 @@ def get_plan(
         code=code,
         large=large,
         runtime=files.runtime,
-        schema=_schema(project) if with_code else None,
+        schema=model_schema(project, options=options) if with_code else None,
         version=__version__,
         epoch=settings.epoch,
-        compression=compression,
+        compression=options.compression,
     )
 
 
-def _schema(project: Project) -> Mapping[str, Any] | None:
+def schema_text(options: BuildOptions) -> str:
+    """The text of `--openapi-schema`; empty where the schema is made from the source, `null` where there is none."""
+    if options.skip_schema:
+        return "null"
+    if options.schema_file is None:
+        return ""
+    try:
+        return options.schema_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(
+            f"could not read `{options.schema_file}`: {problem}", hint="`--openapi-schema` names a JSON file"
+        ) from problem
+
+
+def model_schema(project: Project, *, options: BuildOptions) -> Mapping[str, Any] | None:
+    """The model's OpenAPI document: made from its source, unless the options name a file, or want none."""
+    text = schema_text(options)
+    if text:
+        try:
+            found = json.loads(text)
+        except ValueError as problem:
+            raise ConfigError(f"`{options.schema_file}` is not JSON: {problem}") from problem
+        if found is not None and not (isinstance(found, dict) and "openapi" in found and "components" in found):
+            raise ConfigError(
+                f"`{options.schema_file}` is not an OpenAPI document",
+                hint="`cogsmith schema` prints one to begin with",
+            )
+        return found
     if not project.config.run and not project.config.train:
         return None
     from builder import schema

@@ -41,9 +41,10 @@ def image_or_project(
                 f"Image {reference} does not appear to be a Cog model", hint="build it with cogsmith or cog"
             )
         return image
-    project = find(Path.cwd(), file=file)
-    for warning in project.config.warnings:
-        console.warn(warning)
+    from builder.cli.building import open_project
+    from builder.cli.options import BuildOptions
+
+    project = open_project(Path.cwd(), options=BuildOptions(file=file), settings=settings, console=console)
     console.note(f"Building {project.root / file}")
     image = build_project(project, settings=settings, store=store, console=console, platform=settings.host_platform)
     console.close()

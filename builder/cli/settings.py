@@ -34,6 +34,8 @@ class Settings:
     `COGSMITH_PLATFORM` names another; the same project has the same digest everywhere."""
     host_platform: str
     """What this machine runs."""
+    registry: str = "r8.im"
+    """Where Cog's own images are, and whose login is Replicate's: `--registry` or `COG_REGISTRY_HOST`."""
 
 
 def read() -> Settings:
@@ -53,6 +55,7 @@ def read() -> Settings:
         threads=min(MAX_THREADS, _processors()),
         platform=env.get("COGSMITH_PLATFORM") or "linux/amd64",
         host_platform="linux/arm64" if host.machine() in ("arm64", "aarch64") else "linux/amd64",
+        registry=env.get("COG_REGISTRY_HOST") or "r8.im",
     )
 
 

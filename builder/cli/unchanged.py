@@ -29,10 +29,12 @@ def fingerprint(
     platform: str,
     compression: Compression,
     version: str,
+    schema: str = "",
 ) -> str:
     """sha256 over all that decides the image: configuration, lock, files, epoch, platform, compression, release.
 
-    `project_hash` is what a lock answers to: the requirements may be no file of the image (`.dockerignore`).
+    `project_hash` is what a lock answers to: the requirements may be no file of the image (`.dockerignore`).  `schema`
+    is the text of one that is not made from the source.
     """
     known = dataclasses.replace(config, warnings=())
     parts = [
@@ -41,6 +43,7 @@ def fingerprint(
         compression,
         settings.epoch,
         project_hash,
+        schema,
         hashlib.sha256(lock_text.encode()).hexdigest(),
         to_plain(known),
         to_plain(source),
