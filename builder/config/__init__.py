@@ -12,9 +12,12 @@ from pathlib import Path
 from builder.plan import canonical_json, to_plain
 
 FILE_NAME = "cog.yaml"
-DEFAULT_PYTHON = "3.13"
+MINIMUM_PYTHON = (3, 8)
+"""The oldest that the SDK in the image runs on; Cog itself begins at 3.10, and many published models do not."""
+MAXIMUM_PYTHON = (3, 14)
+PLATFORMS = ("linux/amd64", "linux/arm64")
 
-_SUITES = {"3.11": "bookworm", "3.13": "trixie"}
+_SUITES = {"3.13": "trixie", "3.11": "bookworm"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +59,12 @@ class Weight:
 class Config:
     """What `cog.yaml` asks for.  `run` and `train` are `path/file.py:Name`; `predict` is kept as `run`."""
 
-    python_version: str
-    """`3.11`, or `3.11.2` where the file names a patch release."""
+    python_version: str | None = None
+    """`3.11`, or `3.11.2` where the file names a patch release; None: the resolution chooses."""
     python_requirements: str | None = None
     """A path as written: absolute, or relative to the project."""
+    python_project: str | None = None
+    """`build.python_project`: a `pyproject.toml`, or its folder, as written."""
     python_packages: tuple[str, ...] = ()
     system_packages: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
@@ -67,6 +72,8 @@ class Config:
     pre_install: tuple[str, ...] = ()
     base_image: str | None = None
     """`build.base_image`: a reference, or `oci:PATH[:TAG]`."""
+    platforms: tuple[str, ...] = ()
+    """`build.platforms`: those the model is made for, the preferred one first; empty: no wish."""
     gpu: bool = False
     cuda: str | None = None
     cudnn: str | None = None
@@ -83,14 +90,19 @@ class Config:
     """What a person should be told; no part of the value."""
 
     @property
-    def python_minor(self) -> str:
-        """`3.11` of `3.11.2`."""
-        return ".".join(self.python_version.split(".")[:2])
+    def python_minor(self) -> str | None:
+        """`3.11` of `3.11.2`, if the file names a version."""
+        return ".".join(self.python_version.split(".")[:2]) if self.python_version else None
 
 
 def debian_suite(python_version: str) -> str | None:
     """The Debian release whose own Python is `python_version` (`3.11`, `3.11.2`), if this release knows one."""
     return _SUITES.get(".".join(python_version.split(".")[:2]))
+
+
+def debian_pythons() -> tuple[str, ...]:
+    """The Pythons (`3.13`) that a Debian release brings, the newest first."""
+    return tuple(_SUITES)
 
 
 def config_hash(config: Config, requirements_text: str) -> str:
@@ -103,6 +115,7 @@ def config_hash(config: Config, requirements_text: str) -> str:
         "gpu": config.gpu,
         "pre_install": list(config.pre_install),
         "python_packages": list(config.python_packages),
+        "python_project": config.python_project,
         "python_version": config.python_version,
         "requirements": requirements_text,
         "sdk_version": config.sdk_version,
@@ -121,7 +134,6 @@ def unsupported(config: Config) -> list[str]:
         "build.run": config.commands,
         "build.pre_install": config.pre_install,
         "weights": config.weights,
-        "concurrency.max above 1": config.concurrency is not None and config.concurrency > 1,
     }
     return [f"{field} is not supported by this release" for field, value in asked.items() if value]
 

@@ -18,6 +18,16 @@ MAX_CHARACTERS = 1_000_000
 MAX_NODES = 50_000
 MAX_DEPTH = 50
 
+_WIDTH = 160
+"""Of a line in a message, in characters."""
+
+_HINTS = {
+    "expected a single document": "a `cog.yaml` is one document: leave out the `---` between two",
+    "found undefined alias": "an alias (`*name`) needs an anchor (`&name`) above it",
+    "mapping values are not allowed": "put quotes around a value that has a colon in it",
+    "could not find expected ':'": "a key is followed by a colon and a space: `key: value`",
+}
+
 _STANDARD_TAG = "tag:yaml.org,2002:"
 _KINDS = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value"})
 
@@ -73,13 +83,13 @@ def parse(text: str, *, path: Path) -> Node | None:
     """The single document in `text`, or `None` if it holds nothing; `ConfigError` if it is not YAML that we read."""
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(f"`{path}` is too large to be a `{path.name}`", details=f"{len(text)} characters")
-    text = text.removeprefix("\ufeff")
     loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         _check_depth(text, loader_class, path=path)
         root = yaml.compose(text, Loader=loader_class)
     except yaml.YAMLError as problem:
-        raise ConfigError(f"`{path}` is not valid YAML", details=_explain(problem, text)) from problem
+        details, hint = _explain(problem, text)
+        raise ConfigError(f"`{path}` is not valid YAML", details=details, hint=hint) from problem
     return None if root is None else _Builder(path).node(root, parents=())
 
 
@@ -128,7 +138,11 @@ class _Builder:
             value = self.node(value_node, parents=parents)
             if key_node.tag == f"{_STANDARD_TAG}merge":
                 sources = value.items if isinstance(value, Sequence) else (value,)
-                merged += [item for source in sources if isinstance(source, Mapping) for item in source.items]
+                for source in sources:
+                    if not isinstance(source, Mapping):
+                        where = str(_mark(value_node.start_mark))
+                        raise ConfigError(f"`{self._path}` merges (`<<`) what is no mapping", details=where)
+                    merged += source.items
             elif isinstance(key_node, yaml.ScalarNode):
                 own.append((Key(text=key_node.value, mark=_mark(key_node.start_mark)), value))
             else:
@@ -146,13 +160,35 @@ def _mark(mark: Any) -> Mark:
     return Mark(line=mark.line + 1, column=mark.column + 1)
 
 
-def _explain(problem: yaml.YAMLError, text: str) -> str:
-    mark = getattr(problem, "problem_mark", None)
-    what = getattr(problem, "problem", None) or str(problem)
-    if mark is None:
-        return str(what)
+def source_line(text: str, mark: Mark) -> tuple[str, ...]:
+    """The line of `text` that `mark` is on and a second one that points at the column; long lines are cut."""
     lines = text.splitlines()
-    where = f"{_mark(mark)}: {what}"
-    if mark.line < len(lines) and len(lines[mark.line]) < 200:
-        where += f"\n    {lines[mark.line]}\n    {' ' * mark.column}^"
-    return where
+    if mark.line > len(lines):
+        return ()
+    line = lines[mark.line - 1]
+    first = max(0, mark.column - 1 - _WIDTH // 2) if len(line) > _WIDTH else 0
+    before = line[first : mark.column - 1]
+    # A tab before the place is one before the mark too, whatever its width.
+    pointer = "".join(c if c == "\t" else " " for c in before)
+    return (f"    {line[first : first + _WIDTH]}".rstrip(), f"    {pointer}^")
+
+
+def _explain(problem: yaml.YAMLError, text: str) -> tuple[str, str | None]:
+    """What is wrong and where, with the line; and what to do about it, where that is known."""
+    what = getattr(problem, "problem", None) or str(problem)
+    mark = getattr(problem, "problem_mark", None)
+    if mark is not None:
+        place = _mark(mark)
+    else:
+        wrong = yaml.reader.Reader.NON_PRINTABLE.search(text)
+        if wrong is None:
+            return str(what), None
+        before = text[: wrong.start()]
+        line = len(f"{before}.".splitlines())
+        place = Mark(line=line, column=wrong.start() - before.rfind("\n"))
+        what = f"the character U+{ord(wrong[0]):04X} is not allowed"
+    shown = source_line(text, place)
+    hint = next((hint for part, hint in _HINTS.items() if part in str(problem)), None)
+    if shown and hint is None and shown[0][4:].lstrip(" ")[:1] == "\t":
+        hint = "indent with spaces: YAML knows no tabs there"
+    return "\n".join([f"{place}: {what}", *shown]), hint

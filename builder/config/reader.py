@@ -6,10 +6,12 @@ Knows nothing of the keys of `cog.yaml`.  Imports `errors` and `config.nodes` on
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import re
 from collections.abc import Collection
 
 from builder.config.nodes import Mapping, Mark, Node, Scalar, Sequence
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +45,27 @@ class Reader:
         """Note a problem with `field`, found at `node`."""
         self.problems.append(Problem(field=field, message=message, value=value, mark=node.mark if node else None))
 
-    def warn(self, text: str) -> None:
-        """Note what the user may want to change."""
-        self.warnings.append(text)
+    def warn(self, text: str, node: Node | None = None) -> None:
+        """Note what the user may want to change, at `node`."""
+        self.warnings.append(f"{text} ({node.mark})" if node else text)
 
-    def mapping(self, node: Node | None, *, field: str, keys: Collection[str]) -> dict[str, Node]:
-        """The values of a mapping by key, nulls left out; unknown keys are warned of, double ones are problems."""
+    def deprecated(self, field: str, instead: str, *, node: Node | None) -> None:
+        """Note an old name."""
+        if not is_null(node):
+            self.warn(f'deprecated field "{field}": use "{instead}" instead', node)
+
+    def mapping(
+        self,
+        node: Node | None,
+        *,
+        field: str,
+        keys: Collection[str],
+        inside: dict[str, Collection[str]] | None = None,
+    ) -> dict[str, Node]:
+        """The values of a mapping by key, nulls left out; unknown keys are warned of, double ones are problems.
+
+        `inside` names keys that belong into one of the mapping's own values, for the hint to an unknown key.
+        """
         if is_null(node):
             return {}
         if not isinstance(node, Mapping):
@@ -65,17 +82,18 @@ class Reader:
                 continue
             first[key.text] = key.mark
             if key.text not in keys:
-                self.warn(f"unknown key `{name}` is ignored ({key.mark}){_did_you_mean(key.text, keys)}")
+                self.warn(f"unknown key `{name}` is ignored ({key.mark}){_did_you_mean(key.text, keys, inside or {})}")
             elif not is_null(value):
                 values[key.text] = value
         return values
 
-    def items(self, node: Node | None, *, field: str) -> tuple[tuple[str, Node], ...]:
-        """The elements of a list with the path of each; null is the empty list."""
+    def items(self, node: Node | None, *, field: str, example: str = "") -> tuple[tuple[str, Node], ...]:
+        """The elements of a list with the path of each; null is the empty list.  `example` is one of a list."""
         if is_null(node):
             return ()
         if not isinstance(node, Sequence):
-            self.fail(field, "must be a list", node=node)
+            own = node.text if isinstance(node, Scalar) and len(node.text) < 60 and "\n" not in node.text else example
+            self.fail(field, "must be a list" + (f", with a line `- {own}` for each" if own else ""), node=node)
             return ()
         return tuple((f"{field}[{i}]", item) for i, item in enumerate(node.items))
 
@@ -109,7 +127,7 @@ class Reader:
         """A whole number."""
         if is_null(node):
             return None
-        if isinstance(node, Scalar) and node.kind == "int" and node.text.lstrip("+-").isdecimal():
+        if isinstance(node, Scalar) and node.kind == "int" and _INTEGER.match(node.text):
             return int(node.text)
         self.fail(field, "must be a whole number", node=node, value=node.text if isinstance(node, Scalar) else None)
         return None
@@ -125,6 +143,11 @@ def join(field: str, key: str) -> str:
     return f"{field}.{key}" if field else key
 
 
-def _did_you_mean(word: str, known: Collection[str]) -> str:
+def _did_you_mean(word: str, known: Collection[str], inside: dict[str, Collection[str]]) -> str:
+    for outer, keys in inside.items():
+        if word in keys:
+            return f"; it belongs under `{outer}`"
+    import difflib
+
     close = difflib.get_close_matches(word, sorted(known), n=1)
     return f"; did you mean `{close[0]}`?" if close else ""

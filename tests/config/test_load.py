@@ -25,7 +25,7 @@ PATH = Path("cog.yaml")
 def problems(text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load(text, path=PATH)
-    return (caught.value.details or "").splitlines()
+    return [line for line in (caught.value.details or "").splitlines() if not line.startswith("    ")]
 
 
 def test_everything() -> None:
@@ -95,11 +95,18 @@ weights:
     assert config.python_minor == "3.11"
 
 
-@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "null\n", "build:\n", "build: {}\n"])
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "null\n", "build:\n", "\ufeff"])
 def test_empty(text: str) -> None:
     config = load(text, path=PATH)
-    assert config == Config(python_version="3.13")
-    assert any("python_version" in warning for warning in config.warnings)
+    assert config == Config()
+    assert config.python_minor is None
+    assert config.warnings == ()
+
+
+def test_a_version_that_is_not_given_is_said() -> None:
+    config = load("build: {}\n", path=PATH)
+    assert config == Config()
+    assert config.warnings == ("`build.python_version` is not set: it is chosen to suit the requirements",)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +123,10 @@ def test_python_version_is_taken_as_it_is_written(written: str, meant: str) -> N
         ("3", "must include major and minor version (e.g., '3.11')"),
         ("x.1", "invalid major version number"),
         ("3.x", "invalid minor version number"),
-        ("3.9", "minimum supported Python version is 3.10"),
-        ("2.7", "minimum supported Python version is 3.10"),
+        ("3.7", "minimum supported Python version is 3.8"),
+        ("2.7", "minimum supported Python version is 3.8"),
+        ("3.15", "maximum supported Python version is 3.14"),
+        ("3.99999999999999999999", "invalid minor version number"),
         ("3.11.2.1", "must be a version such as"),
         ("3.11.x", "must be a version such as"),
         ("[3.11]", "must be a string or number"),
@@ -131,11 +140,16 @@ def test_python_versions_that_are_refused(written: str, message: str) -> None:
     assert "line 2, column 19" in line
 
 
+@pytest.mark.parametrize("minor", range(8, 15))
+def test_pythons_that_the_sdk_runs_on(minor: int) -> None:
+    assert load(f"build: {{python_version: 3.{minor}}}\n", path=PATH).python_minor == f"3.{minor}"
+
+
 def test_every_problem_at_once_in_the_order_of_the_file() -> None:
     found = problems(
         """\
 build:
-  python_version: 3.9
+  python_version: 3.7
   gpu: maybe
   python_packages: {a: 1}
   cuda: 10.2
@@ -279,7 +293,7 @@ def test_null_lists_and_carriage_returns() -> None:
 def test_predict_is_run() -> None:
     config = load("predict: predict.py:Predictor\n", path=PATH)
     assert config.run == "predict.py:Predictor"
-    assert 'deprecated field "predict": use "run" instead' in config.warnings
+    assert config.warnings == ('deprecated field "predict": use "run" instead (line 1, column 10)',)
 
 
 def test_unknown_keys_are_warned_of() -> None:
@@ -326,10 +340,51 @@ def test_hostile_or_broken_yaml(text: str, message: str) -> None:
     assert message in caught.value.brief
 
 
+def details(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(text, path=PATH)
+    return f"{caught.value.details}\nhint: {caught.value.hint}"
+
+
 def test_yaml_errors_point_at_the_place() -> None:
-    (where, line, mark) = problems("build:\n  gpu: true: x\n")
+    where, line, mark, hint = details("build:\n  gpu: true: x\n").splitlines()
     assert where.startswith("line 2, column 12: ")
     assert line.index(":", line.index("true")) == len(mark) - 1
+    assert hint == "hint: put quotes around a value that has a colon in it"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("build:\n\tgpu: true\n", "indent with spaces"),
+        ("run: a.py:A\n---\nrun: b.py:B\n", "one document"),
+        ("run: *name\n", "needs an anchor"),
+    ],
+)
+def test_yaml_errors_say_what_to_do(text: str, hint: str) -> None:
+    assert f"hint: {hint}" in details(text) or hint in details(text).splitlines()[-1]
+
+
+def test_problems_show_their_line() -> None:
+    said = details("build:\r\n  # why\r\n  gpu: maybe\r\nrun: [\r\n  1]\r\n").splitlines()
+    assert said == [
+        'build.gpu: must be true or false (got "maybe", line 3, column 8)',
+        "      gpu: maybe",
+        "           ^",
+        "run: must be a string or number (line 4, column 6)",
+        "    run: [",
+        "         ^",
+        "hint: correct what is named above, and try again",
+    ]
+
+
+def test_long_lines_are_cut_around_the_place() -> None:
+    where, line, mark, _ = details(
+        "x: {" + "a: 1, " * 1000 + "}\nimage: " + "é" * 500 + "\0" + "é" * 500 + "\n"
+    ).splitlines()
+    assert where.startswith("line 2, column 508: the character U+0000 is not allowed")
+    assert len(line) < 200
+    assert line[len(mark) - 1] == "\0"
 
 
 def test_hash_depends_on_what_a_resolution_depends_on() -> None:
@@ -353,10 +408,90 @@ def test_hash_depends_on_what_a_resolution_depends_on() -> None:
 
 
 def test_unsupported() -> None:
-    config = load("build: {python_version: 3.11, gpu: true, system_packages: [a], run: [b]}\n", path=PATH)
-    assert [line.split()[0] for line in unsupported(config)] == ["build.gpu", "build.system_packages", "build.run"]
-    assert unsupported(load("build: {python_version: 3.11}\nrun: a.py:A\nconcurrency: {max: 1}\n", path=PATH)) == []
+    weights = "model: a/b\nweights: [{name: a, target: /a, source: {uri: x}}]\n"
+    assert unsupported(load(weights, path=PATH)) == ["weights is not supported by this release"]
+    assert unsupported(load("build: {python_version: 3.11}\nrun: a.py:A\nconcurrency: {max: 2}\n", path=PATH)) == []
 
 
 def test_debian_suites() -> None:
     assert [debian_suite(v) for v in ("3.11", "3.11.2", "3.13", "3.12")] == ["bookworm", "bookworm", "trixie", None]
+
+
+OLDEST = """\
+environment:
+  python_version: 3.8
+  python_requirements: requirements.txt
+  system_packages: [ffmpeg]
+  architectures: [cpu]
+  post_install: [echo]
+model: "model.py:Model"
+"""
+
+
+def test_the_oldest_format() -> None:
+    config = load(OLDEST, path=PATH)
+    assert config == Config(
+        python_version="3.8",
+        python_requirements="requirements.txt",
+        system_packages=("ffmpeg",),
+        commands=(Command(command="echo"),),
+        run="model.py:Model",
+    )
+    assert config.warnings == (
+        'deprecated field "environment": use "build" instead (line 2, column 3)',
+        "`environment.architectures` is ignored: `build.gpu` says so today (line 5, column 18)",
+        'deprecated field "model": use "run" instead (line 7, column 8)',
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (OLDEST + "build: {python_version: 3.11}\n", "environment: must be a list where there is a build section"),
+        (OLDEST + "run: run.py:Runner\n", "model: is a repository where run or predict names the class"),
+        (OLDEST.replace("3.8", "3.7"), "environment.python_version: minimum supported Python version is 3.8"),
+        ("environment: {python_packages: x}\n", "environment.python_packages: must be a list, with a line `- x` for"),
+        ("model: 'a.py:b.py:C'\n", "model: must be in the form 'model.py:Model'"),
+    ],
+)
+def test_problems_of_the_oldest_format(text: str, line: str) -> None:
+    found = problems(text)
+    assert [item for item in found if item.startswith(line)], found
+
+
+def test_keys_of_our_own() -> None:
+    text = "build: {python_version: 3.11, platforms: [linux/arm64, linux/amd64], python_project: pyproject.toml}\n"
+    config = load(text, path=PATH)
+    assert config.platforms == ("linux/arm64", "linux/amd64")
+    assert config.python_project == "pyproject.toml"
+
+
+@pytest.mark.parametrize(
+    ("build", "line"),
+    [
+        ("platforms: [linux/s390x]", "build.platforms[0]: must be one of linux/amd64, linux/arm64"),
+        ("platforms: [linux/amd64, linux/amd64]", "build.platforms[1]: is given twice"),
+        ("platforms: linux/amd64", "build.platforms: must be a list, with a line `- linux/amd64` for each"),
+        ("python_project: a, python_packages: [b]", "build: only one of python_project, python_requirements and"),
+        ("python_project: a, python_requirements: b", "build: only one of python_project, python_requirements and"),
+    ],
+)
+def test_problems_with_keys_of_our_own(build: str, line: str) -> None:
+    found = problems(f"build: {{{build}}}\n")
+    assert [item for item in found if item.startswith(line)], found
+
+
+def test_keys_at_the_wrong_place() -> None:
+    config = load("python_version: 3.11\n", path=PATH)
+    assert config.warnings == ("unknown key `python_version` is ignored (line 1, column 1); it belongs under `build`",)
+
+
+def test_values_of_variables_are_literal_and_that_is_said() -> None:
+    config = load("environment: ['A=\"x y\"', 'B=$HOME/x', 'C=x y']\n", path=PATH)
+    assert config.environment == (("A", '"x y"'), ("B", "$HOME/x"), ("C", "x y"))
+    assert [warning.partition("value of ")[2][:3] for warning in config.warnings] == ["`A`", "`B`"]
+
+
+def test_a_merge_of_no_mapping() -> None:
+    with pytest.raises(ConfigError, match="merges"):
+        load("x: &x [1]\nbuild:\n  <<: *x\n", path=PATH)
