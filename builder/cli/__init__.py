@@ -19,12 +19,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("builder.cli.build:plan", "Show which layers an image has, and why"),
     "lock": ("builder.cli.lock:lock", "Pin everything an image is made of in pylock.cog.toml"),
     "run": ("builder.cli.run:run", "Run one prediction"),
-    "serve": ("builder.cli.run:serve", "Serve predictions over HTTP"),
-    "exec": ("builder.cli.run:exec_", "Run a command in the image's environment"),
+    "serve": ("builder.cli.serve:serve", "Serve predictions over HTTP"),
+    "exec": ("builder.cli.exec:exec_", "Run a command in the image's environment"),
     "image": ("builder.cli.image:image", "List, inspect, remove, export and import images"),
     "cache": ("builder.cli.cache:cache", "See and bound what is kept on disk"),
 }
 """Name → where its function is, and its help in the list."""
+
+HIDDEN: dict[str, str] = {
+    "predict": "builder.cli.run:predict",
+    "train": "builder.cli.run:train",
+}
+"""Commands that work, but are not in the list: those that Cog hides."""
 
 
 class LazyGroup(Group):
@@ -36,9 +42,10 @@ class LazyGroup(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import the command; none if there is no such name."""
-        if cmd_name not in COMMANDS:
+        place = COMMANDS[cmd_name][0] if cmd_name in COMMANDS else HIDDEN.get(cmd_name)
+        if place is None:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        module, _, attribute = place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 

@@ -1,264 +1,189 @@
-"""`run`, `serve` and `exec`: images in the embedded sandbox."""
+"""`run`, and its older forms `predict` and `train`.
+
+Until 2025, `cog run COMMAND` ran a command in the image, which is `exec` today.  Scripts and notes still say it, so
+`run` understands both: `wants_command` holds the rule.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import click
 
-from builder.cli.base import base_layers
-from builder.cli.building import build_project
-from builder.cli.console import Console, say
-from builder.cli.image import get
-from builder.cli.project import find
-from builder.cli.settings import Settings, read
-from builder.config import FILE_NAME
-from builder.engine import client, container, inputs, outputs, server
-from builder.errors import InputError, StoreError
-from builder.sandbox import Mount
-from builder.store import Store, StoredImage
+from builder.cli.console import Console
+from builder.cli.exec import run_command
+from builder.cli.group import Command
+from builder.cli.options import BuildOptions, project_options
+from builder.cli.predicting import Asked, carry_out
+from builder.cli.running import env_option, gpus_option
+from builder.engine.server import SETUP_TIMEOUT
 
-SERVE_PORT = 8393
-
-
-def image_or_project(
-    reference: str | None, *, file: str, settings: Settings, store: Store, console: Console
-) -> StoredImage:
-    """The image of that name, or the project of the current folder built."""
-    if reference is not None:
-        if "=" in reference:
-            raise InputError(f"Invalid image name '{reference}'. Did you forget `-i`?", hint=f"-i {reference}")
-        image = get(store, reference)
-        labels = (image.config.get("config") or {}).get("Labels") or {}
-        if "run.cog.config" not in labels and "org.cogmodel.config" not in labels:
-            raise StoreError(
-                f"Image {reference} does not appear to be a Cog model", hint="build it with cogsmith or cog"
-            )
-        return image
-    from builder.cli.building import open_project
-    from builder.cli.options import BuildOptions
-
-    project = open_project(Path.cwd(), options=BuildOptions(file=file), settings=settings, console=console)
-    console.note(f"Building {project.root / file}")
-    image = build_project(project, settings=settings, store=store, console=console, platform=settings.host_platform)
-    console.close()
-    return image
-
-
-def schema_of(image: StoredImage) -> Mapping[str, Any] | None:
-    """The model's OpenAPI document from the image's label."""
-    label = ((image.config.get("config") or {}).get("Labels") or {}).get("run.cog.openapi_schema")
-    return json.loads(label) if label else None
-
-
-def server_env(extra: tuple[str, ...]) -> dict[str, str]:
-    """The environment of a server that a person watches, with the `-e` options."""
-    env = {"LOG_FORMAT": "console", "COG_LOG_LEVEL": "warning"}
-    return env | environment(extra)
-
-
-def environment(items: tuple[str, ...]) -> dict[str, str]:
-    """`NAME=value` as given, `NAME` with this process's value."""
-    env: dict[str, str] = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not name:
-            raise InputError(f"`-e {item}` names no variable", hint="as in `-e NAME=value`")
-        if equals:
-            env[name] = value
-        elif name in os.environ:
-            env[name] = os.environ[name]
-    return env
-
-
-@click.command(epilog="Example: cogsmith run my-model -i prompt='a cat' -i image=@cat.jpg -o result.png")
-@click.argument("reference", metavar="[IMAGE]", required=False)
-@click.option("-i", "--input", "given", multiple=True, metavar="NAME=VALUE", help="An input; NAME=@PATH gives a file.")
-@click.option("--json", "as_json", metavar="JSON|@FILE|-", help="All inputs as one JSON object; the answer as JSON.")
-@click.option("-o", "--output", "path", type=click.Path(path_type=Path), help="Where the output goes.")
-@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="A variable of the container.")
-@click.option("-f", "--file", default=FILE_NAME, show_default=True, help="Name of the configuration file.")
-@click.option(
-    "--setup-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=server.SETUP_TIMEOUT,
-    show_default=True,
-    help="Seconds for the model's setup.",
+F = TypeVar("F", bound=Callable[..., Any])
+PREDICTING = frozenset({"given", "as_json", "path", "with_token", "setup_timeout"})
+"""Options that only a prediction has."""
+PROGRAMS = frozenset(
+    [
+        "python",
+        "python3",
+        "pip",
+        "pip3",
+        "uv",
+        "sh",
+        "bash",
+        "env",
+        "ls",
+        "cat",
+        "which",
+        "nvidia-smi",
+        "jupyter",
+        "make",
+    ]
 )
-@click.pass_context
-def run(
-    ctx: click.Context,
-    *,
-    reference: str | None,
-    given: tuple[str, ...],
-    as_json: str | None,
-    path: Path | None,
-    env: tuple[str, ...],
-    file: str,
-    setup_timeout: float,
-) -> None:
-    """Run one prediction in IMAGE, or in the image of the current folder's project, which is built first."""
-    settings = read()
-    console = Console()
-    store = Store.open(settings.store_root)
-    if given and as_json is not None:
-        raise InputError("Must use one of --json or --input to provide model inputs", hint="leave one of them out")
-    with store.using(report=console):
-        image = image_or_project(reference, file=file, settings=settings, store=store, console=console)
-        schema = schema_of(image)
-        values = _inputs(given, as_json=as_json, schema=schema)
-        if schema is not None:
-            inputs.require(values, schema=schema)
-        running = server.start(
-            image,
-            store=store,
-            options=container.Options(env=server_env(env)),
-            logs=sys.stderr.fileno(),
-            setup_timeout=setup_timeout,
-            report=console,
-            fetch=base_layers(image, store=store, settings=settings, report=console),
-        )
-        console.close()
-        with running:
-            schema = schema or client.openapi(running.port)
-            answer = client.predict(running.port, inputs=values)
-    if as_json is not None:
-        _answer_json(answer, schema=schema, path=path, console=console)
-        ctx.exit(0 if answer.status == "succeeded" else 1)
-    answer.require()
-    delivery = outputs.deliver(answer.output, schema=schema, path=path, folder=Path.cwd())
-    _tell(delivery, console=console)
-    if delivery.text:
-        sys.stdout.write(delivery.text)
-        sys.stdout.flush()
+"""Words that, alone, are a program and not an image."""
 
 
-def _inputs(given: tuple[str, ...], *, as_json: str | None, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    if as_json is None:
-        return inputs.parse(given, schema=schema, folder=Path.cwd())
-    text = as_json
-    if as_json in ("-", "@-"):
-        text = sys.stdin.read()
-    elif as_json.startswith("@"):
-        try:
-            text = Path(as_json[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as problem:
-            raise InputError(f'Failed to read JSON from file "{as_json[1:]}": {problem}') from problem
-    return inputs.parse_json(text, folder=Path.cwd())
+def inputs_options(function: F) -> F:
+    """Inputs, output and container of `run`, `predict` and `train`."""
+    for option in (
+        gpus_option,
+        env_option,
+        click.option("-o", "--output", "path", type=click.Path(path_type=Path), help="Where the output goes."),
+        click.option(
+            "-i", "--input", "given", multiple=True, metavar="NAME=VALUE", help="An input; NAME=@PATH gives a file."
+        ),
+    ):
+        function = option(function)
+    return function
 
 
-def _answer_json(
-    answer: client.Prediction, *, schema: Mapping[str, Any] | None, path: Path | None, console: Console
-) -> None:
-    """The whole answer as JSON; files of the output lie beside it, and their names stand in it."""
-    output = answer.output
-    if path is not None and path.is_dir():
-        path /= f"{outputs.DEFAULT_NAME}.json"
-    if path is not None and path.suffix != ".json":
-        console.warn(f"--output value does not have a .json suffix: {path}")
-    if answer.status == "succeeded":
-        beside = None if path is None else path.with_suffix("")
-        files = outputs.write_files(output, schema=schema, path=beside, folder=Path.cwd())
-        if files:
-            names = [str(file) for file in files]
-            output = names if isinstance(output, list) else names[0]
-    data: dict[str, Any] = {"status": answer.status, "output": output, "error": answer.error}
-    if answer.raw.get("metrics"):
-        data["metrics"] = answer.raw["metrics"]
-    text = json.dumps(data, indent=2, ensure_ascii=False)
-    if path is None:
-        say(text)
-    else:
-        outputs.write(path, (text + "\n").encode("utf-8", errors="backslashreplace"))
+def prediction_options(function: F) -> F:
+    """What only predictions have."""
+    for option in (
+        click.option(
+            "--setup-timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            default=SETUP_TIMEOUT,
+            show_default=True,
+            help="Seconds for the model's setup.",
+        ),
+        click.option("--use-replicate-token", "with_token", is_flag=True, help="Give the model REPLICATE_API_TOKEN."),
+        click.option(
+            "--json", "as_json", metavar="JSON|@FILE|-", help="All inputs as one JSON object; the answer as JSON."
+        ),
+    ):
+        function = option(function)
+    return function
 
 
-def _tell(delivery: outputs.Delivery, *, console: Console) -> None:
-    if delivery.warning:
-        console.warn(delivery.warning)
-    for written in delivery.files:
-        console.note(f"Written output to: {written}")
+def wants_command(words: Sequence[str], *, predicting: bool, is_image: Callable[[str], bool]) -> bool:
+    """Whether `run WORD...` is the old form that runs a command; `words` begin with the first that is no option.
+
+    It is a prediction where an option before the words is one of a prediction's (`predicting`), where the first word
+    holds a `=` (a forgotten `-i`) or names an image: one of the store (`is_image`), or one with a registry, tag or
+    digest.  It is a command where the first word is a path in this folder, and where it is a usual program.
+    Otherwise the words after it decide: where they begin with one of `run`'s options for predictions that has a
+    usable value, or where there are none, it is an image, and a command where there are any others.
+    """
+    if not words or predicting:
+        return False
+    first, rest = words[0], words[1:]
+    if "=" in first or is_image(first):
+        return False
+    if first in PROGRAMS or first.startswith(("/", "./", "../")) or ("/" in first and Path(first).is_file()):
+        return True
+    if "@sha256:" in first or ":" in first or "." in first.split("/")[0] or first.startswith("localhost/"):
+        return False
+    return bool(rest) and not _is_prediction(rest)
 
 
-@click.command(epilog="Example: cogsmith serve -p 8080 my-model")
-@click.argument("reference", metavar="[IMAGE]", required=False)
-@click.option(
-    "-p", "--port", type=click.IntRange(1, 65535), default=SERVE_PORT, show_default=True, help="Port on this machine."
-)
-@click.option("--host", default=server.LOOPBACK, show_default=True, help="Address to listen at.")
-@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="A variable of the container.")
-@click.option("-f", "--file", default=FILE_NAME, show_default=True, help="Name of the configuration file.")
-def serve(*, reference: str | None, port: int, host: str, env: tuple[str, ...], file: str) -> None:
-    """Serve predictions of IMAGE, or of the current folder's project, until interrupted."""
-    settings = read()
-    console = Console()
-    store = Store.open(settings.store_root)
-    with store.using(report=console):
-        image = image_or_project(reference, file=file, settings=settings, store=store, console=console)
-        running = server.start(
-            image,
-            store=store,
-            options=container.Options(env=server_env(env)),
-            host=host,
-            port=port,
-            logs=sys.stderr.fileno(),
-            wait=False,
-            report=console,
-            fetch=base_layers(image, store=store, settings=settings, report=console),
-        )
-        console.close()
-        signal.signal(signal.SIGTERM, _interrupt)
-        with running:
-            console.note(f"Serving at http://{'localhost' if host == server.LOOPBACK else host}:{port}")
-            try:
-                code = running.container.wait()
-            except KeyboardInterrupt:
-                console.note("Stopping")
-                return
-    sys.exit(code)
+def _is_prediction(words: Sequence[str]) -> bool:
+    """Whether these words, after a name, are options of a prediction."""
+    name, equals, value = words[0].partition("=")
+    if name in ("-i", "--input"):
+        return "=" in (value if equals else words[1] if len(words) > 1 else "")
+    long = ("--json", "--output", "--use-replicate-token", "--setup-timeout", "--gpus", "--env", "--progress", "--file")
+    return name in long or name in ("-o", "-e", "-f", "-h", "--help") or name.startswith("-i")
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+class RunCommand(Command):
+    """`run`: options as everywhere for a prediction; for a command, all after its name is the command's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; a command's words go to `ctx.meta`."""
+        parser = self.make_parser(ctx)
+        parser.allow_interspersed_args = ctx.allow_interspersed_args = False
+        found, words, order = parser.parse_args(list(self.plain(args, ctx=ctx)))
+        ctx.allow_interspersed_args = True
+        words = [word for word in (found.get("reference"),) if word is not None] + words
+        before = args[: len(args) - len(words)]
+        dashed = bool(words) and before[-1:] == ["--"]
+        predicting = any(option.name in PREDICTING for option in order)
+        if dashed or wants_command(words, predicting=predicting, is_image=_is_image):
+            ctx.meta["command"] = tuple(words)
+            args = before[:-1] if dashed else before
+        return super().parse_args(ctx, args)
+
+
+def _is_image(word: str) -> bool:
+    from builder.cli.settings import read
+    from builder.errors import ConfigError
+    from builder.store import Store
+
+    try:
+        return Store.open(read().store_root).image(word) is not None
+    except ConfigError:  # no reference
+        return False
 
 
 @click.command(
-    "exec",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    epilog="Example: cogsmith exec python -c 'import torch; print(torch.__version__)'",
+    cls=RunCommand,
+    epilog="Example: cogsmith run my-model -i prompt='a cat' -i image=@cat.jpg -o result.png",
 )
-@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="A variable of the container.")
-@click.option("-f", "--file", default=FILE_NAME, show_default=True, help="Name of the configuration file.")
-@click.option("--image", "reference", metavar="IMAGE", help="An image instead of the current folder's project.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("reference", metavar="[IMAGE]", required=False)
+@inputs_options
+@prediction_options
+@click.option("-p", "--publish", multiple=True, hidden=True, help="A port of the command, as for `exec`.")
+@project_options
 @click.pass_context
-def exec_(
-    ctx: click.Context, *, env: tuple[str, ...], file: str, reference: str | None, command: tuple[str, ...]
-) -> None:
-    """Run COMMAND in the image of the current folder's project, with the project mounted at /src.
+def run(ctx: click.Context, /, *, publish: tuple[str, ...], options: BuildOptions, **values: Any) -> None:
+    """Run one prediction in IMAGE, or in the image of the current folder's project, which is built first."""
+    command = ctx.meta.get("command")
+    if command is None:
+        ctx.exit(carry_out(Asked(**values, debug=bool(ctx.obj)), options=options))
+    Console().warn(f"`cogsmith run {command[0]}` runs a command: today's name for that is `cogsmith exec`")
+    ctx.exit(
+        run_command(command, reference=None, env=values["env"], gpus=values["gpus"], publish=publish, options=options)
+    )
 
-    Ends with the command's exit code.
-    """
-    settings = read()
-    console = Console()
-    store = Store.open(settings.store_root)
-    mounts: tuple[Mount, ...] = ()
-    with store.using(report=console):
-        image = image_or_project(reference, file=file, settings=settings, store=store, console=console)
-        if reference is None:
-            mounts = (Mount(target="/src", source=find(Path.cwd(), file=file).root),)
-        code = container.run(
-            image,
-            store=store,
-            options=container.Options(
-                command=command, env=environment(env), mounts=mounts, workdir="/src", tty=sys.stdin.isatty()
-            ),
-            report=console,
-            fetch=base_layers(image, store=store, settings=settings, report=console),
-        )
-    ctx.exit(code)
+
+@click.command(cls=Command, hidden=True, epilog="Example: cogsmith predict -i prompt='a cat'   (today: cogsmith run)")
+@click.argument("reference", metavar="[IMAGE]", required=False)
+@inputs_options
+@prediction_options
+@project_options
+@click.pass_context
+def predict(ctx: click.Context, /, *, options: BuildOptions, **values: Any) -> None:
+    """Run one prediction: the old name of `run`."""
+    Console().warn("`cogsmith predict` is deprecated, use `cogsmith run`")
+    ctx.exit(carry_out(Asked(**values, debug=bool(ctx.obj)), options=options))
+
+
+@click.command(cls=Command, hidden=True, epilog="Example: cogsmith train -i data=@corpus.zip -o weights")
+@click.argument("reference", metavar="[IMAGE]", required=False)
+@inputs_options
+@click.option(
+    "--setup-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=SETUP_TIMEOUT,
+    show_default=True,
+    help="Seconds until the server must be ready.",
+)
+@project_options
+@click.pass_context
+def train(ctx: click.Context, /, *, options: BuildOptions, **values: Any) -> None:
+    """Run one training in IMAGE, or in the image of the current folder's project; the weights go to -o."""
+    Console().warn("`cogsmith train` is deprecated, as in Cog: train in a script of your own, with `cogsmith exec`")
+    path = cast("Path | None", values.pop("path")) or Path("weights")
+    ctx.exit(carry_out(Asked(**values, path=path, training=True, debug=bool(ctx.obj)), options=options))

@@ -82,15 +82,17 @@ def openapi(port: int) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def predict(port: int, *, inputs: Mapping[str, Any], context: Mapping[str, str] | None = None) -> Prediction:
-    """Run one prediction and wait for it, however long it takes.
+def predict(
+    port: int, *, inputs: Mapping[str, Any], context: Mapping[str, str] | None = None, path: str = "/predictions"
+) -> Prediction:
+    """Run one prediction (or, by its `path`, a training) and wait for it, however long it takes.
 
     Raises `InputError` when the server refuses the inputs, `PredictionError` when it answers nonsense or goes away.  A
     prediction that failed is an answer like any other; see `Prediction.require`.
     """
     body = json.dumps({"input": dict(inputs), "context": dict(context or {})}).encode()
     try:
-        code, data = _request(port, "POST", "/predictions", body=body, timeout=None)
+        code, data = _request(port, "POST", path, body=body, timeout=None)
     except OSError as problem:
         hint = "the lines above are what it said last"
         raise PredictionError(
@@ -108,7 +110,7 @@ def predict(port: int, *, inputs: Mapping[str, Any], context: Mapping[str, str] 
         )
     if code != 200 or not isinstance(answer, dict):
         text = data.decode(errors="replace").strip()[:2000]
-        raise PredictionError(f"/predictions call returned status {code}", details=text or None)
+        raise PredictionError(f"{path} call returned status {code}", details=text or None)
     return Prediction(
         status=str(answer.get("status")),
         output=answer.get("output"),

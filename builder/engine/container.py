@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from builder import sandbox
+from builder.engine import platform
 from builder.engine.unpack import Fetch, unpack_all
 from builder.errors import SandboxError
 from builder.report import Quiet, Report
@@ -29,7 +30,8 @@ class Options:
     """What the caller wants otherwise than the image says.
 
     `command` replaces the image's `Cmd` (its `Entrypoint` stays, as with docker); `env` wins over the image's; `mounts`
-    come on top; `workdir` replaces `WorkingDir`; `tty` leaves the command in the terminal's session.
+    come on top; `workdir` replaces `WorkingDir`; `tty` leaves the command in the terminal's session.  Streams are as
+    for `subprocess.Popen`.
     """
 
     command: tuple[str, ...] | None = None
@@ -38,6 +40,9 @@ class Options:
     workdir: str | None = None
     network: Network = "host"
     tty: bool = False
+    stdin: Stream = None
+    stdout: Stream = None
+    stderr: Stream = None
 
 
 class Container:
@@ -90,23 +95,22 @@ def start(
     *,
     store: Store,
     options: Options | None = None,
-    stdin: Stream = None,
-    stdout: Stream = None,
-    stderr: Stream = None,
     report: Report | None = None,
     fetch: Fetch | None = None,
 ) -> Container:
     """Start a container from an image; it runs when this returns.
 
-    Streams are as for `subprocess.Popen`.  `fetch` brings layers of a foreign base into the store when they are not
-    there.  Raises `SandboxError` when this machine cannot run containers, `StoreError` for a layer that cannot be had.
+    `fetch` brings layers of a foreign base into the store when they are not there.  Raises `SandboxError` when this
+    machine cannot run containers, or not those of the image's platform, `StoreError` for a layer that cannot be had.
     """
     report = report or Quiet()
+    options = options or Options()
+    platform.check(image.config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(store.using(report=report))
         layers = unpack_all(image.layers, store=store, report=report, fetch=fetch)
-        spec = specify(image.config, layers=layers, scratch=store.root / "run", options=options or Options())
-        child = sandbox.start(spec, stdin=stdin, stdout=stdout, stderr=stderr)
+        spec = specify(image.config, layers=layers, scratch=store.root / "run", options=options)
+        child = sandbox.start(spec, stdin=options.stdin, stdout=options.stdout, stderr=options.stderr)
         return Container(child, hold=stack.pop_all())
 
 
@@ -115,9 +119,6 @@ def run(
     *,
     store: Store,
     options: Options | None = None,
-    stdin: Stream = None,
-    stdout: Stream = None,
-    stderr: Stream = None,
     report: Report | None = None,
     fetch: Fetch | None = None,
 ) -> int:
@@ -126,11 +127,12 @@ def run(
     With `Options.tty`, the terminal's interrupt is for the command: this process waits for what it makes of it.
     """
     options = options or Options()
+    platform.check(image.config)
     with store.using(report=report):
         unpack_all(image.layers, store=store, report=report or Quiet(), fetch=fetch)  # this may be interrupted
         with (
             sandbox.terminal_given(options.tty),
-            start(image, store=store, options=options, stdin=stdin, stdout=stdout, stderr=stderr) as container,
+            start(image, store=store, options=options) as container,
         ):
             try:
                 return container.wait()

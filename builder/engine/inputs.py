@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import math
 import mimetypes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,12 +17,33 @@ from builder.errors import InputError
 Schema: TypeAlias = Mapping[str, Any]
 """An OpenAPI document, or a part of one."""
 
+LARGE = 8 * 1024 * 1024
+"""Bytes from which a file goes by a URL of its own; a smaller one is part of the request."""
 
-def parse(items: Sequence[str], *, schema: Schema | None, folder: Path) -> dict[str, Any]:
+Send: TypeAlias = Callable[[Path], str]
+"""Makes a URL at which the model can fetch a file that is too large for a data URL."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where files are looked for, and how large ones travel; with no `send` they are data URLs, too."""
+
+    folder: Path
+    send: Send | None = None
+
+    def url(self, text: str, *, name: str, schema: Schema) -> str:
+        """The file `text` (without its `@`) for the input `name`; only an input that is a file can have a large one."""
+        path = self.folder / Path(text).expanduser()
+        if self.send is not None and _takes_files(schema) and _size(path, name=name) >= LARGE:
+            return self.send(path)
+        return data_url(path, name=name)
+
+
+def parse(items: Sequence[str], *, schema: Schema | None, files: Files) -> dict[str, Any]:
     """`name=value` pairs as the JSON object to send.
 
-    `name=@path` reads a file (relative to `folder`) into a data URL.  The same name twice makes an array.  Values
-    become what the schema wants (exactly: integers of any size); with no schema they stay text.
+    `name=@path` gives a file by URL.  The same name twice makes an array.  Values become what the schema wants
+    (exactly: integers of any size); with no schema they stay text.
     """
     values: dict[str, list[str]] = {}
     for item in items:
@@ -34,22 +56,23 @@ def parse(items: Sequence[str], *, schema: Schema | None, folder: Path) -> dict[
     for name, texts in values.items():
         wanted = properties.get(name, {})
         if len(texts) > 1:
-            result[name] = [_convert(text, _items(wanted), folder=folder, name=name) for text in texts]
+            result[name] = [_convert(text, _items(wanted), files=files, name=name) for text in texts]
         else:
-            result[name] = _convert(texts[0], wanted, folder=folder, name=name)
+            result[name] = _convert(texts[0], wanted, files=files, name=name)
     return result
 
 
-def parse_json(text: str, *, folder: Path) -> dict[str, Any]:
+def parse_json(text: str, *, schema: Schema | None, files: Files) -> dict[str, Any]:
     """A JSON object as inputs; text values that begin with `@` name files."""
     try:
         data = json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise InputError(f"Failed to parse JSON: {problem}") from problem
     if not isinstance(data, dict):
         raise InputError("Failed to parse JSON: the inputs must be an object", hint='as in `{"name": "value"}`')
+    properties = input_properties(schema) if schema is not None else {}
     return {
-        name: data_url(folder / Path(value[1:]).expanduser(), name=name)
+        name: files.url(value[1:], name=name, schema=properties.get(name, {}))
         if isinstance(value, str) and value.startswith("@")
         else value
         for name, value in data.items()
@@ -61,10 +84,25 @@ def data_url(path: Path, *, name: str) -> str:
     try:
         content = path.read_bytes()
     except OSError as problem:
-        why = (problem.strerror or "").lower()
-        raise InputError(f"could not read the file `{path}` for input `{name}`: {why}") from problem
+        raise _unreadable(path, problem, name=name) from problem
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def for_training(schema: Schema) -> Schema:
+    """The document with a training's inputs and output in the places of a prediction's."""
+    components = schema.get("components") or {}
+    schemas = dict(components.get("schemas") or {})
+    for own, name in (("TrainingInput", "Input"), ("TrainingOutput", "Output")):
+        schemas.pop(name, None)
+        if own in schemas:
+            schemas[name] = schemas[own]
+    return {**schema, "components": {**components, "schemas": schemas}}
+
+
+def has_inputs(schema: Schema | None) -> bool:
+    """Whether the document says which inputs there are."""
+    return "Input" in (((schema or {}).get("components") or {}).get("schemas") or {})
 
 
 def input_properties(schema: Schema) -> dict[str, Schema]:
@@ -204,11 +242,11 @@ def _types(schema: Schema) -> set[str]:
     return {str(part["type"]) for part in (schema, *(schema.get("anyOf") or ())) if "type" in part}
 
 
-def _convert(text: str, schema: Schema, *, folder: Path, name: str) -> Any:
+def _convert(text: str, schema: Schema, *, files: Files, name: str) -> Any:
     """One value as what the schema takes; a text that fits nothing stays text, and `check` says why it is refused."""
     types = _types(schema)
     if text.startswith("@"):
-        found = data_url(folder / Path(text[1:]).expanduser(), name=name)
+        found = files.url(text[1:], name=name, schema=schema)
         return [found] if types == {"array"} else found
     candidate = _candidate(text, types)
     if candidate is not None and ("string" not in types or not mismatches(candidate, schema)):
@@ -217,7 +255,7 @@ def _convert(text: str, schema: Schema, *, folder: Path, name: str) -> Any:
         parsed = _json(text)
         if isinstance(parsed, list):
             return parsed
-        return [_convert(text, _items(schema), folder=folder, name=name)]
+        return [_convert(text, _items(schema), files=files, name=name)]
     if "object" in types and "string" not in types:
         parsed = _json(text)
         return text if parsed is None else parsed
@@ -241,5 +279,22 @@ def _candidate(text: str, types: set[str]) -> bool | float | None:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
+
+
+def _takes_files(schema: Schema) -> bool:
+    """Whether the input is a file, or a list of them: the server fetches those itself."""
+    return "uri" in (schema.get("format"), _items(schema).get("format"))
+
+
+def _size(path: Path, *, name: str) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as problem:
+        raise _unreadable(path, problem, name=name) from problem
+
+
+def _unreadable(path: Path, problem: OSError, *, name: str) -> InputError:
+    why = (problem.strerror or "").lower()
+    return InputError(f"could not read the file `{path}` for input `{name}`: {why}")

@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import fcntl
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,7 @@ from builder.engine.container import Container, Options
 from builder.engine.unpack import Fetch
 from builder.errors import PredictionError, SandboxError
 from builder.report import Report
-from builder.sandbox.start import DEVNULL, Stream
+from builder.sandbox.start import DEVNULL
 from builder.store import Store, StoredImage
 
 LOOPBACK = "127.0.0.1"
@@ -54,7 +55,7 @@ def start(
     options: Options | None = None,
     host: str = LOOPBACK,
     port: int | None = None,
-    logs: Stream = None,
+    arguments: Sequence[str] = (),
     setup_timeout: float = SETUP_TIMEOUT,
     wait: bool = True,
     report: Report | None = None,
@@ -62,8 +63,8 @@ def start(
 ) -> Server:
     """Start the image's server and, with `wait`, return when its model is ready.
 
-    `port` `None` means any free one.  `logs` takes what the container prints.  Options' `command` replaces the image's;
-    `--host HOST` is added to it, and the environment gets `PORT`.  Raises `PredictionError` when the setup fails.
+    `port` `None` means any free one.  Options' `command` replaces the image's; `arguments` and `--host HOST` are added
+    to it, the environment gets `PORT`, and it reads nothing.  Raises `PredictionError` when the setup fails.
     """
     options = options or Options()
     command = options.command or tuple((image.config.get("config") or {}).get("Cmd") or ())
@@ -71,12 +72,12 @@ def start(
         with contextlib.ExitStack() as stack:
             chosen = _reserve(store.root / "locks", stack=stack) if port is None else _check_free(host, port)
             changed = dataclasses.replace(
-                options, command=(*command, "--host", host), env={**options.env, "PORT": str(chosen)}
+                options,
+                command=(*command, *arguments, "--host", host),
+                env={**options.env, "PORT": str(chosen)},
+                stdin=DEVNULL,
             )
-            running = container.start(
-                image, store=store, options=changed, stdin=DEVNULL, stdout=logs, stderr=logs,
-                report=report, fetch=fetch,
-            )  # fmt: skip
+            running = container.start(image, store=store, options=changed, report=report, fetch=fetch)
             stack.push(lambda kind, *_, running=running: running.close() if kind else None)
             try:
                 if wait:

@@ -12,11 +12,15 @@ Network: TypeAlias = Literal["host", "none"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """Something to see at `target` inside: `source` of the host, or an empty tmpfs when there is none."""
+    """Something to see at `target` inside: `source` of the host, or an empty tmpfs when there is none.
+
+    Devices do not work there, unless it is one itself and `device` says so.
+    """
 
     target: str
     source: Path | None = None
     readonly: bool = False
+    device: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

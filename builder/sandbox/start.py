@@ -96,7 +96,8 @@ def start(spec: Spec, *, stdin: Stream = None, stdout: Stream = None, stderr: St
     plain = {
         "argv": list(spec.argv), "env": dict(spec.env), "cwd": spec.cwd, "user": spec.user, "hostname": spec.hostname,
         "network": spec.network, "init": spec.init, "tty": spec.tty, "shm_size": spec.shm_size,
-        "mounts": [_mount(m.target, source=m.source, readonly=m.readonly) for m in spec.mounts] + _host_files(spec),
+        "mounts": [_mount(m.target, source=m.source, readonly=m.readonly, device=m.device) for m in spec.mounts]
+        + _host_files(spec),
         **_root(spec.root),
     }  # fmt: skip
     streams = (stdin, stdout, stderr)
@@ -175,17 +176,23 @@ def _root(root: Overlay | Directory) -> dict[str, Any]:
 
 
 def _mount(
-    target: str, *, source: Path | None = None, text: str | None = None, readonly: bool = False
+    target: str,
+    *,
+    source: Path | None = None,
+    text: str | None = None,
+    readonly: bool = False,
+    device: bool = False,
 ) -> dict[str, Any]:
     where = None if source is None else str(source.absolute())
-    return {"target": target, "source": where, "text": text, "readonly": readonly}
+    return {"target": target, "source": where, "text": text, "readonly": readonly, "device": device}
 
 
 def _host_files(spec: Spec) -> list[dict[str, Any]]:
     """The three files that tell of the network, as every container engine makes them, unless mounted by the caller."""
     hosts = read("/etc/hosts") if spec.network == "host" else "127.0.0.1\tlocalhost\n::1\tlocalhost"
+    host = " host.docker.internal" if spec.network == "host" else ""  # as Docker Desktop calls the machine itself
     texts = {
-        "/etc/hosts": f"{hosts}\n127.0.0.1\t{spec.hostname}\n",
+        "/etc/hosts": f"{hosts}\n127.0.0.1\t{spec.hostname}{host}\n",
         "/etc/hostname": f"{spec.hostname}\n",
         "/etc/resolv.conf": read("/etc/resolv.conf") + "\n" if spec.network == "host" else "",
     }

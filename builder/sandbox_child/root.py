@@ -170,7 +170,7 @@ def fill_root(spec: dict[str, Any], devices: list[tuple[str, int]], outer: dict[
 
 
 def add_mount(item: dict[str, Any], source: int | None) -> None:
-    """One of the caller's mounts, inside the new root; no device and no set-uid program works there."""
+    """One of the caller's mounts, inside the new root; no set-uid program works there, nor a device but itself."""
     try:
         directory = source is None or stat.S_ISDIR(os.fstat(source).st_mode)
         target = make_target(item["target"], directory=directory)
@@ -179,7 +179,8 @@ def add_mount(item: dict[str, Any], source: int | None) -> None:
     if source is None:
         mount("mount", "tmpfs", target, kind="tmpfs", flags=NOSUID | NODEV, data="mode=1777")
     else:
-        bind("mount", source, target, flags=NOSUID | NODEV | (RDONLY if item["readonly"] else 0))
+        flags = NOSUID | (0 if item["device"] else NODEV) | (RDONLY if item["readonly"] else 0)
+        bind("mount", source, target, flags=flags)
 
 
 def protect_kernel() -> None:

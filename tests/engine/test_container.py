@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import subprocess
@@ -54,6 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, {"status": "succeeded", "output": [x, os.getcwd(), host], "logs": "l"})
 http.server.ThreadingHTTPServer((host, int(os.environ["PORT"])), Handler).serve_forever()
 """
+QUIET = Options(mounts=HOST, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 MODEL = Recipe(
     layers=(tar([member("server.py", SERVER.encode()), member("src")]),),
     config={"Cmd": ["python3", "/server.py"], "WorkingDir": "/src", "Env": ["PATH=/usr/bin"]},
@@ -66,7 +68,7 @@ def run_and_read(image: StoredImage, store: Store, options: Options) -> str:
     with ThreadPoolExecutor(1) as pool, open(read, "rb") as stream:
         text = pool.submit(stream.read)
         try:
-            code = container.run(image, store=store, options=options, stdout=write)
+            code = container.run(image, store=store, options=dataclasses.replace(options, stdout=write))
         finally:
             os.close(write)
         assert code == 0, text.result()
@@ -191,7 +193,7 @@ def test_nothing_stays_but_the_unpacked_layers(store: Store) -> None:
 
 def test_a_served_model_answers(store: Store, tmp_path: Path) -> None:
     with (tmp_path / "logs").open("wb") as logs:
-        running = server.start(MODEL.image(store), store=store, options=Options(mounts=HOST), logs=logs)
+        running = server.start(MODEL.image(store), store=store, options=Options(mounts=HOST, stdout=logs, stderr=logs))
     with running:
         answer = client.predict(running.port, inputs={"x": "ü"}).require()
         assert answer.output == ["ü", "/src", "127.0.0.1"]
@@ -220,9 +222,9 @@ def test_a_served_model_answers(store: Store, tmp_path: Path) -> None:
     ],
 )
 def test_servers_that_do_not_come_up(store: Store, mode: str, match: str, timeout: float) -> None:
-    options = Options(mounts=HOST, env={"MODE": mode})
+    options = dataclasses.replace(QUIET, env={"MODE": mode})
     with pytest.raises(PredictionError) as problem:
-        server.start(MODEL.image(store), store=store, options=options, setup_timeout=timeout, logs=subprocess.DEVNULL)
+        server.start(MODEL.image(store), store=store, options=options, setup_timeout=timeout)
     assert match in str(problem.value)
     assert [path.name for path in (store.root / "run").iterdir()] == ["sandbox.lock"]
     assert not list((store.root / "locks").glob("port-*"))
@@ -246,7 +248,7 @@ def test_a_port_lost_to_another_is_replaced(store: Store, monkeypatch: pytest.Mo
 
         monkeypatch.setattr(server, "_reserve", first_the_lost_one)
         image = MODEL.image(store)
-        with server.start(image, store=store, options=Options(mounts=HOST), logs=subprocess.DEVNULL) as running:
+        with server.start(image, store=store, options=QUIET) as running:
             assert running.port == ports[1]
             assert client.predict(running.port, inputs={"x": 1}).output[0] == 1
 
@@ -257,7 +259,7 @@ def test_several_servers_at_once(store: Store) -> None:
 
     def one(number: int) -> object:
         barrier.wait()
-        with server.start(image, store=store, options=Options(mounts=HOST), logs=subprocess.DEVNULL) as running:
+        with server.start(image, store=store, options=QUIET) as running:
             return client.predict(running.port, inputs={"x": number}).output[0]
 
     with ThreadPoolExecutor(3) as pool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builder.engine.inputs import check, parse, parse_json, require
+from builder.engine.inputs import Files, check, for_training, parse, parse_json, require
 from builder.errors import InputError
 
 
@@ -22,11 +22,12 @@ def schema(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
 
 
 STRING, INTEGER, NUMBER, BOOLEAN = ({"type": name} for name in ("string", "integer", "number", "boolean"))
+HERE = Files(folder=Path("/"))
 URI = {"type": "string", "format": "uri"}
 
 
 def one(value: str, kind: dict[str, Any], folder: Path = Path("/")) -> Any:
-    return parse([f"x={value}"], schema=schema(x=kind), folder=folder)["x"]
+    return parse([f"x={value}"], schema=schema(x=kind), files=Files(folder=folder))["x"]
 
 
 @pytest.mark.parametrize(
@@ -82,17 +83,17 @@ def test_values(text: str, kind: dict[str, Any], value: Any) -> None:
 
 def test_repeated_names_make_an_array() -> None:
     made = schema(n={"type": "array", "items": INTEGER}, s=STRING)
-    assert parse(["n=1", "s=a", "n=2"], schema=made, folder=Path("/")) == {"n": [1, 2], "s": "a"}
+    assert parse(["n=1", "s=a", "n=2"], schema=made, files=HERE) == {"n": [1, 2], "s": "a"}
 
 
 def test_without_a_schema_all_is_text() -> None:
-    assert parse(["a=1", "b=true", "b=2"], schema=None, folder=Path("/")) == {"a": "1", "b": ["true", "2"]}
+    assert parse(["a=1", "b=true", "b=2"], schema=None, files=HERE) == {"a": "1", "b": ["true", "2"]}
 
 
 @pytest.mark.parametrize("item", ["x", "=x", ""])
 def test_what_is_no_pair(item: str) -> None:
     with pytest.raises(InputError, match=f"Failed to parse input '{item}', expected format is 'name=value'"):
-        parse([item], schema=None, folder=Path("/"))
+        parse([item], schema=None, files=HERE)
 
 
 def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +107,7 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert one("@~/odd", URI) == odd
     assert one("@a.png", {"type": "array", "items": URI}, tmp_path) == [png]
     made = schema(x={"type": "array", "items": URI})
-    assert parse(["x=@a.png", "x=@odd"], schema=made, folder=tmp_path) == {"x": [png, odd]}
+    assert parse(["x=@a.png", "x=@odd"], schema=made, files=Files(folder=tmp_path)) == {"x": [png, odd]}
     with pytest.raises(InputError, match=r"could not read the file `.*none` for input `x`: no such file or directory"):
         one("@none", URI, tmp_path)
 
@@ -114,15 +115,15 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_json(tmp_path: Path) -> None:
     (tmp_path / "f.txt").write_text("hi")
     text = '{"a": 12345678901234567890, "f": "@f.txt", "deep": {"f": "@f.txt"}, "n": null}'
-    assert parse_json(text, folder=tmp_path) == {
+    assert parse_json(text, schema=None, files=Files(folder=tmp_path)) == {
         "a": 12345678901234567890,
         "f": "data:text/plain;base64,aGk=",
         "deep": {"f": "@f.txt"},
         "n": None,
     }
-    for wrong in ("[1]", "{", "", "3"):
+    for wrong in ("[1]", "{", "", "3", "[" * 100_000, "1" * 10_000):
         with pytest.raises(InputError, match="Failed to parse JSON"):
-            parse_json(wrong, folder=tmp_path)
+            parse_json(wrong, schema=None, files=HERE)
 
 
 BOUNDED = {"type": "integer", "minimum": 0, "maximum": 10}

@@ -1,0 +1,85 @@
+"""`serve`: predictions over HTTP until interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+
+import click
+
+from builder.cli.console import Console
+from builder.cli.group import Command
+from builder.cli.options import BuildOptions, project_options
+from builder.cli.running import Place, env_option, gpu_mounts, gpus_option, server_env
+from builder.cli.settings import read
+from builder.engine import container, server
+from builder.store import Store
+
+PORT = 8393
+
+
+@click.command(cls=Command, epilog="Example: cogsmith serve -p 8080 my-model")
+@click.argument("reference", metavar="[IMAGE]", required=False)
+@click.option(
+    "-p", "--port", type=click.IntRange(1, 65535), default=PORT, show_default=True, help="Port on this machine."
+)
+@click.option("--host", default=server.LOOPBACK, show_default=True, help="Address to listen at.")
+@click.option("--upload-url", metavar="URL", help="Where the model's output files are put, instead of in its answers.")
+@env_option
+@gpus_option
+@project_options
+@click.pass_context
+def serve(
+    ctx: click.Context,
+    *,
+    reference: str | None,
+    port: int,
+    host: str,
+    upload_url: str | None,
+    env: tuple[str, ...],
+    gpus: str | None,
+    options: BuildOptions,
+) -> None:
+    """Serve predictions of IMAGE, or of the current folder's project, until interrupted.
+
+    The model reaches this machine as host.docker.internal, for upload URLs and webhooks.
+    """
+    variables = server_env(env, debug=bool(ctx.obj))
+    settings = read()
+    console = Console(progress=options.progress)
+    store = Store.open(settings.store_root)
+    place = Place(settings=settings, store=store, console=console, options=options)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(store.using(report=console))
+        image = place.built(place.project()) if reference is None else place.model(reference)
+        running = server.start(
+            image,
+            store=store,
+            options=container.Options(
+                env=variables,
+                mounts=gpu_mounts(gpus, image=image, console=console),
+                stdout=sys.stderr.fileno(),
+                stderr=sys.stderr.fileno(),
+            ),
+            arguments=("--upload-url", upload_url) if upload_url else (),
+            host=host,
+            port=port,
+            wait=False,
+            report=console,
+            fetch=place.fetch(image),
+        )
+        console.close()
+        signal.signal(signal.SIGTERM, _interrupt)
+        with running:
+            console.note(f"Serving at http://{'localhost' if host == server.LOOPBACK else host}:{port}")
+            try:
+                code = running.container.wait()
+            except KeyboardInterrupt:
+                console.note("Stopping")
+                return
+    sys.exit(code)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
