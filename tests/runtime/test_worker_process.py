@@ -43,7 +43,7 @@ def test_one_that_cannot_be_watched_is_ended(tmp_path: Path, monkeypatch: pytest
             patch.setattr(threading.Thread, "start", start)
             with pytest.raises(RuntimeError, match="new thread"):
                 worker.attach(on_message=print, on_text=print, on_exit=print)
-        assert len(descriptors()) == len(before) - 3, "the socket and both pipes"
+        assert len(descriptors()) == len(before) - 4, "the sockets and the pipes"
 
     worker = spawn(tmp_path)
     asyncio.run(attach(worker))
@@ -51,7 +51,7 @@ def test_one_that_cannot_be_watched_is_ended(tmp_path: Path, monkeypatch: pytest
         os.kill(worker.pid, 0)
 
 
-@pytest.mark.parametrize("body", [b"nothing", json.dumps({"kind": "Spilled", "path": "/nowhere/frame"}).encode()])
+@pytest.mark.parametrize("body", [b"nothing", json.dumps(["Spilled", "/nowhere/frame"]).encode()])
 def test_a_message_that_cannot_be_read_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.py").write_text(MODEL)
@@ -63,8 +63,7 @@ def test_a_message_that_cannot_be_read_ends_it(tmp_path: Path, monkeypatch: pyte
 
         def on_message(message: Any) -> None:
             if isinstance(message, SetupDone):
-                worker._sending += HEADER.pack(len(body)) + body
-                worker._write_socket()
+                worker._sockets[0].send(HEADER.pack(len(body)) + body)
 
         worker.attach(on_message=on_message, on_text=lambda source, text: texts.append(text), on_exit=ended.set_result)
         worker.send(Setup("run.py:Runner", "predict", str(tmp_path)))

@@ -20,11 +20,12 @@ import cog
 import pytest
 from cog.worker import protocol
 from cog.worker.inputs import InputError, Signature
-from cog.worker.outputs import OutputError, Outputs, file_clock
+from cog.worker.outputs import Outputs, file_clock
+from cog.worker.plain import OutputError
 
 
 def arguments(function: Any, given: dict[str, Any], folder: Path, files: Any = ()) -> dict[str, Any]:
-    return Signature(function).arguments(given, files=list(files), folder=str(folder))
+    return Signature(function).arguments(given, files=list(files)).fetch(str(folder))
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -140,6 +141,14 @@ def outputs(folder: Path) -> Outputs:
     return Outputs(str(folder), since=file_clock())
 
 
+def final(run: Outputs, value: Any) -> tuple[Any, list[dict[str, Any]]]:
+    return run.take(run.prepare(value, last=True))
+
+
+def item(run: Outputs, value: Any) -> tuple[Any, list[dict[str, Any]]]:
+    return run.take(run.prepare(value, last=False))
+
+
 @pytest.mark.parametrize(
     ("value", "plain"),
     [
@@ -151,7 +160,7 @@ def outputs(folder: Path) -> Outputs:
     ],
 )  # fmt: skip
 def test_values(tmp_path: Path, value: Any, plain: Any) -> None:
-    assert outputs(tmp_path).final(value) == (plain, [])
+    assert final(outputs(tmp_path), value) == (plain, [])
 
 
 @pytest.mark.parametrize(
@@ -167,13 +176,13 @@ def test_values(tmp_path: Path, value: Any, plain: Any) -> None:
 )
 def test_values_that_cannot_be_sent(tmp_path: Path, value: Any, error: str) -> None:
     with pytest.raises(OutputError) as caught:
-        outputs(tmp_path).final(value)
+        final(outputs(tmp_path), value)
     assert str(caught.value) == error
 
 
 def test_numpy() -> None:
     numpy = pytest.importorskip("numpy")
-    assert outputs(Path()).final([numpy.float32(0.5), numpy.arange(3)]) == ([0.5, [0, 1, 2]], [])
+    assert final(outputs(Path()), [numpy.float32(0.5), numpy.arange(3)]) == ([0.5, [0, 1, 2]], [])
 
 
 def test_a_temporary_file_of_the_prediction_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +190,7 @@ def test_a_temporary_file_of_the_prediction_is_moved(tmp_path: Path, monkeypatch
     run = outputs(tmp_path / "exchange")
     made = tmp_path / "made.png"
     made.write_bytes(b"png")
-    plain, files = run.final({"a": [made, made]})
+    plain, files = final(run, {"a": [made, made]})
     assert plain == {"a": [None, None]}
     assert [(file["at"], file["name"], file["type"]) for file in files] == [
         (["a", 0], "made.png", "image/png"),
@@ -203,7 +212,7 @@ def test_files_that_were_there_before_or_lie_elsewhere_stay(tmp_path: Path, monk
     elsewhere, link = tmp_path / "elsewhere", tmp_path / "tmp/link"
     elsewhere.write_text("e")
     link.symlink_to(before)
-    _, files = run.final([before, elsewhere, link])
+    _, files = final(run, [before, elsewhere, link])
     assert [Path(file["path"]).read_text() for file in files] == ["b", "e", "b"]
     assert before.exists()
     assert elsewhere.exists()
@@ -217,7 +226,7 @@ def test_a_yielded_file_keeps_its_content_and_goes_at_the_end(tmp_path: Path, mo
     kept = []
     for index in range(3):
         path.write_text(str(index))
-        kept.append(run.item(path)[1][0]["path"])
+        kept.append(item(run, path)[1][0]["path"])
     assert path.exists()
     run.tidy()
     assert not path.exists()
@@ -229,7 +238,7 @@ def test_open_files_and_streams(tmp_path: Path) -> None:
     stream = io.BytesIO()
     stream.write(b"written, not rewound")
     with (tmp_path / "a.json").open() as file:
-        _, files = outputs(tmp_path / "exchange").final([stream, io.StringIO("é"), file])
+        _, files = final(outputs(tmp_path / "exchange"), [stream, io.StringIO("é"), file])
     assert [(one["name"], one["type"], Path(one["path"]).read_bytes()) for one in files] == [
         ("0.bin", "application/octet-stream", b"written, not rewound"),
         ("0.txt", "text/plain", "é".encode()),
@@ -247,7 +256,7 @@ def test_messages_pass_whole(tmp_path: Path, size: int) -> None:
     assert list(tmp_path.iterdir()) == [], "a frame that went by file leaves none"
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"kind":"Nothing"}', b'{"kind":"Done","x":1}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"5", b'["Nothing"]', b'["Cancel"]', b'["Cancel",1,2]', b"\xff", b"[" * 99999])
 def test_what_is_not_a_message(body: bytes) -> None:
     with pytest.raises(protocol.ProtocolError):
         protocol.decode(body)

@@ -10,18 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import threading
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from cog.worker.protocol import HEADER, ProtocolError, decode, encode
+from cog.server.family import MARK, end_family
+from cog.server.family import how_it_ended as how_it_ended
+from cog.worker.protocol import Cancel, Check, ProtocolError, decode, encode, take_frame, whole_characters
 
 PIPE_DELAY = 0.02
 """Seconds between a pipe becoming readable and its being read, unless it is filling up."""
 
 CHUNK = 65536
+
+DEAF_GRACE = 1.0
+"""Seconds that a worker which closed its socket has to end."""
 
 # The project's folder must not shadow what the worker imports: it comes on `sys.path` when the worker is loaded.
 _BOOTSTRAP = """\
@@ -43,13 +49,20 @@ class WorkerProcess:
 
     def __init__(self, *, python: str, sdk: str, folder: str, environment: Mapping[str, str]) -> None:
         self._folder = folder
+        self._mark = secrets.token_hex(16)
         self._pipes: Dict[str, int] = {}
+        self._tails = {"stdout": b"", "stderr": b""}
         writing: List[int] = []
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as others:
-            self._socket, theirs = socket.socketpair()
-            ours.callback(self._socket.close)
-            others.callback(theirs.close)
-            self._socket.setblocking(False)
+            theirs = []
+            self._sockets = []
+            for _ in range(2):
+                one, other = socket.socketpair()
+                ours.callback(one.close)
+                others.callback(other.close)
+                one.setblocking(False)
+                self._sockets.append(one)
+                theirs.append(other.fileno())
             for source in ("stdout", "stderr"):
                 reader, writer = os.pipe()
                 ours.callback(os.close, reader)
@@ -57,19 +70,20 @@ class WorkerProcess:
                 os.set_blocking(reader, False)
                 self._pipes[source] = reader
                 writing.append(writer)
-            passed = [theirs.fileno(), *self._pipes.values()]
+            passed = [*theirs, *self._pipes.values()]
             self._process = subprocess.Popen(
                 [python, "-c", _BOOTSTRAP, sdk, *map(str, passed)],
                 stdin=subprocess.DEVNULL,
                 stdout=writing[0],
                 stderr=writing[1],
                 pass_fds=passed,
-                env=dict(environment),
+                env={**environment, MARK: self._mark},
                 start_new_session=True,
             )
             ours.pop_all()  # started: they stay open
+        self._socket = self._sockets[0]
         self._received = bytearray()
-        self._sending = bytearray()
+        self._sending = {one: bytearray() for one in self._sockets}
         self._loop: Optional[asyncio.AbstractEventLoop] = None
 
     @property
@@ -93,12 +107,9 @@ class WorkerProcess:
         try:
             threading.Thread(target=self._wait, name="worker-wait", daemon=True).start()
         except RuntimeError:
-            self.kill()
+            end_family(self.pid, mark=self._mark)
             self._process.wait()
-            self._socket.close()
-            for number in self._pipes.values():
-                os.close(number)
-            self._pipes.clear()
+            self._close()
             raise
         self._loop.add_reader(self._socket.fileno(), self._read_socket)
         for source in self._pipes:
@@ -106,31 +117,32 @@ class WorkerProcess:
 
     def send(self, message: Any) -> None:
         """Queue a message; a worker that is gone takes none and says so through `on_exit`."""
-        self._sending += encode(message, folder=self._folder)
-        self._write_socket()
+        one = self._sockets[1 if isinstance(message, (Cancel, Check)) else 0]
+        frame = encode(message, folder=self._folder)
+        if self._sending[one]:
+            self._sending[one] += frame
+            return
+        sent = self._try_to_send(one, frame)
+        if sent < len(frame):
+            self._sending[one] += frame[sent:]
+            assert self._loop is not None
+            self._loop.add_writer(one.fileno(), self._go_on_sending, one)
 
     def kill(self) -> None:
-        """End the process and every process of its session; one that made a session of its own is left alone."""
+        """End the process; once it has, all the processes that it started are ended, too."""
         if self._process.returncode is not None:  # reaped: the number may be another's
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        ended: Set[int] = set()
-        while True:  # until none is left that was forked meanwhile
-            found = _session(self._process.pid) - ended
-            if not found:
-                return
-            for number in found:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(number, signal.SIGKILL)
-            ended |= found
+            os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def _wait(self) -> None:
         loop = self._loop
         assert loop is not None
-        # Not yet reaped, the number of its process group cannot belong to anyone else.
-        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        self.kill()
+        # Not yet reaped, its number cannot belong to anyone else.
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        end_family(self.pid, mark=self._mark)
         code = self._process.wait()
         with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended first
             loop.call_soon_threadsafe(self._exited, code)
@@ -139,15 +151,23 @@ class WorkerProcess:
         self._read_socket()
         loop = self._loop
         assert loop is not None
-        loop.remove_reader(self._socket.fileno())
-        loop.remove_writer(self._socket.fileno())
+        for one in self._sockets:
+            loop.remove_reader(one.fileno())
+            loop.remove_writer(one.fileno())
         for source in list(self._pipes):
             loop.remove_reader(self._pipes[source])
             while self._take(source) == CHUNK:
                 pass
-            os.close(self._pipes.pop(source))
-        self._socket.close()
+            self._tell(source, b"", last=True)
+        self._close()
         self._on_exit(code)
+
+    def _close(self) -> None:
+        for one in self._sockets:
+            one.close()
+        for number in self._pipes.values():
+            os.close(number)
+        self._pipes.clear()
 
     def _watch(self, source: str) -> None:
         assert self._loop is not None
@@ -177,8 +197,15 @@ class WorkerProcess:
             return 0
         if not data:
             return None
-        self._on_text(source, data.decode("utf-8", "replace"))
+        self._tell(source, data)
         return len(data)
+
+    def _tell(self, source: str, data: bytes, *, last: bool = False) -> None:
+        data = self._tails[source] + data
+        whole = len(data) if last else whole_characters(data)
+        self._tails[source] = data[whole:]
+        if whole:
+            self._on_text(source, data[:whole].decode("utf-8", "replace"))
 
     def _read_socket(self) -> None:
         while True:
@@ -190,8 +217,8 @@ class WorkerProcess:
                 data = b""
             if not data:
                 assert self._loop is not None
-                if self._socket.fileno() >= 0:
-                    self._loop.remove_reader(self._socket.fileno())
+                self._loop.remove_reader(self._socket.fileno())
+                self._loop.call_later(DEAF_GRACE, self.kill)  # if it lives on: nothing would be heard of it any more
                 break
             self._received += data
             if len(data) < 1 << 18:
@@ -199,13 +226,10 @@ class WorkerProcess:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while len(self._received) >= HEADER.size:
-            (length,) = HEADER.unpack_from(self._received)
-            end = HEADER.size + length
-            if len(self._received) < end:
+        while True:
+            body = take_frame(self._received)
+            if body is None:
                 return
-            body = bytes(self._received[HEADER.size : end])
-            del self._received[:end]
             try:
                 message = decode(body)
             except ProtocolError:
@@ -220,42 +244,18 @@ class WorkerProcess:
                 told = {"message": f"A message of the worker was dropped: {body[:200]!r}", "exception": problem}
                 self._loop.call_exception_handler(told)
 
-    def _write_socket(self) -> None:
-        assert self._loop is not None
-        while self._sending:
-            try:
-                sent = self._socket.send(self._sending)
-            except (BlockingIOError, InterruptedError):
-                self._loop.add_writer(self._socket.fileno(), self._write_socket)
-                return
-            except OSError:
-                self._sending.clear()
-                break
-            del self._sending[:sent]
-        if self._socket.fileno() >= 0:
-            self._loop.remove_writer(self._socket.fileno())
+    def _try_to_send(self, one: socket.socket, data: Any) -> int:
+        """How many bytes could be sent; all of them if nobody will take them any more."""
+        try:
+            return one.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            return len(data)
 
-
-def _session(leader: int) -> Set[int]:
-    """The processes of the session that `leader` leads."""
-    found = set()
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()  # after the name: state, parent, group, session
-            if int(fields[3]) == leader:
-                found.add(int(name))
-    return found
-
-
-def how_it_ended(code: int) -> str:
-    """An exit code of `subprocess` in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "unknown"
-    return f"killed by signal {-code} ({name}{', perhaps out of memory' if -code == signal.SIGKILL else ''})"
+    def _go_on_sending(self, one: socket.socket) -> None:
+        data = self._sending[one]
+        del data[: self._try_to_send(one, data)]
+        if not data:
+            assert self._loop is not None
+            self._loop.remove_writer(one.fileno())

@@ -21,6 +21,9 @@ from cog.worker.protocol import Log
 PREDICTION: "ContextVar[Optional[str]]" = ContextVar("cog_prediction", default=None)
 """The prediction that the current context belongs to."""
 
+NOBODY = ""
+"""In place of a prediction: of no prediction, whatever runs."""
+
 LINE_MAX = 8192
 """Bytes without a line end after which a line is sent in pieces."""
 
@@ -48,7 +51,7 @@ class Capture:
         if self._send is None:
             os.write(1 if source == "stdout" else 2, data)
             return
-        owner = PREDICTION.get() or self.sole
+        owner = self._owner()
         key = (owner, source)
         with self._lock:
             data = self._partial.pop(key, b"") + data
@@ -62,7 +65,7 @@ class Capture:
 
     def flush(self, source: str) -> None:
         """Send the unfinished line of a stream."""
-        owner = PREDICTION.get() or self.sole
+        owner = self._owner()
         with self._lock:
             data = self._partial.pop((owner, source), b"")
             if data:
@@ -78,6 +81,10 @@ class Capture:
         self._flush_c()
         with self._lock:
             self._drain()
+
+    def _owner(self) -> Optional[str]:
+        named = PREDICTION.get()
+        return self.sole if named is None else named or None
 
     def _emit(self, owner: Optional[str], source: str, data: bytes) -> None:
         self._drain()

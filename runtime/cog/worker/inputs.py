@@ -35,8 +35,8 @@ class Signature:
             hints = {}
         self.types = {name: hints.get(name, p.annotation) for name, p in self.parameters.items()}
 
-    def arguments(self, given: Dict[str, Any], *, files: List[Dict[str, Any]], folder: str) -> Dict[str, Any]:
-        """The keyword arguments: defaults filled in, files fetched into `folder`.  InputError says what cannot be."""
+    def arguments(self, given: Dict[str, Any], *, files: List[Dict[str, Any]]) -> Arguments:
+        """The keyword arguments, defaults filled in, files still to be fetched.  InputError says what cannot be."""
         given = dict(given)
         for item in files:
             place(given, FileAt(**item))
@@ -54,21 +54,31 @@ class Signature:
             else:
                 raise InputError(f"{name}: Field required")
         arguments.update(given)
-        return self._converted(arguments, folder)
-
-    def _converted(self, arguments: Dict[str, Any], folder: str) -> Dict[str, Any]:
-        pending: List[Tuple[URLPath, List[Any], int]] = []
-        results: Dict[str, List[Any]] = {}
         for name, value in arguments.items():
             try:
-                results[name] = [_convert(value, self.types.get(name, Any))]
+                arguments[name] = _convert(value, self.types.get(name, Any))
             except (ValueError, TypeError) as problem:
                 raise InputError(f"{name}: {problem}") from problem
-            for holder, index in _walk(results[name]):
-                if isinstance(holder[index], URLPath):
-                    pending.append((holder[index], holder, index))
-        _fetch(pending, folder)
-        return {name: holder[0] for name, holder in results.items()}
+        return Arguments(arguments)
+
+
+class Arguments:
+    """Keyword arguments; `pending` are the places of files that must be fetched before the model gets them."""
+
+    def __init__(self, values: Dict[str, Any]) -> None:
+        self.values = values
+        self.pending: List[Tuple[URLPath, Any, Any]] = []
+        for name, value in values.items():
+            if isinstance(value, URLPath):
+                self.pending.append((value, values, name))
+            elif isinstance(value, list):
+                self.pending += [(v, holder, at) for holder, at, v in _walk(value) if isinstance(v, URLPath)]
+
+    def fetch(self, folder: str) -> Dict[str, Any]:
+        """The arguments with all files in `folder`, several fetched at a time.  InputError if one cannot be had."""
+        if self.pending:
+            _fetch(self.pending, folder)
+        return self.values
 
 
 def place(value: Any, file: FileAt) -> None:
@@ -78,32 +88,32 @@ def place(value: Any, file: FileAt) -> None:
     value[file.at[-1]] = Path(file.path)
 
 
-def _fetch(pending: List[Tuple[URLPath, List[Any], int]], folder: str) -> None:
-    if pending and folder:
+def _fetch(pending: List[Tuple[URLPath, Any, Any]], folder: str) -> None:
+    if folder:
         os.makedirs(folder, exist_ok=True)
 
-    def one(item: Tuple[URLPath, List[Any], int]) -> None:
-        url, holder, index = item
+    def one(item: Tuple[URLPath, Any, Any]) -> None:
+        url, holder, at = item
         try:
-            holder[index] = url.convert(folder or None)
+            holder[at] = url.convert(folder or None)
         except (OSError, ValueError) as problem:
             raise InputError(f"could not fetch {url.source[:200]}: {problem}") from problem
 
     if len(pending) == 1:
         one(pending[0])
-    elif pending:
+    else:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(min(len(pending), PARALLEL_DOWNLOADS)) as pool:
             list(pool.map(one, pending))
 
 
-def _walk(holder: List[Any]) -> Iterator[Tuple[List[Any], int]]:
+def _walk(holder: List[Any]) -> Iterator[Tuple[List[Any], int, Any]]:
     for index, value in enumerate(holder):
         if isinstance(value, list):
             yield from _walk(value)
         else:
-            yield holder, index
+            yield holder, index, value
 
 
 def _members(annotation: Any) -> Tuple[Any, ...]:

@@ -1,51 +1,51 @@
 """Loads the model, sets it up and runs its predictions, as the server asks.  Standard library and the SDK only.
 
-A thread reads the server's messages; predictions run in the main thread, one after the other or, if the run method is
-asynchronous, as tasks of one event loop (`tasks.py`).  `sys.exit` in a model fails a prediction, not the worker.
+The main thread waits for predictions and runs them, one after the other or, if the run method is asynchronous, as tasks
+of one event loop (`tasks.py`).  Another one listens for what cannot wait: cancels, health checks, the server's end.
+`sys.exit` in a model fails a prediction, not the worker.
 """
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
-import inspect
 import os
 import platform
-import queue
 import socket
 import sys
 import threading
-from collections import abc
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, NoReturn, Optional
 
 import cog
 from cog.worker.capture import Capture
+from cog.worker.health import Healthcheck
 from cog.worker.interrupt import Interrupter
-from cog.worker.protocol import PROTOCOL, Cancel, Channel, Hello, Predict, Setup, SetupDone, Stop
-from cog.worker.run import Model, Run, SetupError, brief, show
+from cog.worker.protocol import PROTOCOL, Cancel, Channel, Check, Hello, Predict, ProtocolError, Setup, SetupDone
+from cog.worker.run import Model, Run, SetupError, brief, settled, show
 
 
 class Worker:
-    """The state of this process: the channel to the server, the captured streams, what to do with messages."""
+    """The state of this process: the channels to the server, the captured streams, what to do with messages."""
 
-    def __init__(self, channel: Channel, *, pipes: Dict[str, int]) -> None:
-        self._channel = channel
-        self._interrupter = Interrupter()
+    def __init__(self, channel: Channel, *, control: Channel, pipes: Dict[str, int]) -> None:
+        self.channel = channel
+        self._control = control
+        self.interrupter = Interrupter()
         self.capture = Capture(self.send, pipes=pipes)
         self.capture.install()
-        os.register_at_fork(after_in_child=channel.abandon)
-        self._inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
-        self.deliver: Callable[[Any], Any] = self._inbox.put
-        """Takes each message of the server, in the reading thread."""
+        os.register_at_fork(after_in_child=self._forked)
+        self.cancel: Callable[[str], Any] = self.interrupter.cancel
+        """Interrupts a prediction; called by the listening thread."""
+        self._health: Optional[Healthcheck] = None
 
     def serve(self) -> None:
         """Live until the server says stop or is gone."""
         self.send(Hello(PROTOCOL, platform.python_version(), cog.__version__))
-        setup = self._channel.receive()
+        setup = self.receive()
         if not isinstance(setup, Setup):
             return
-        self._channel.folder = setup.folder
-        threading.Thread(target=self._read, name="cog-reader", daemon=True).start()
+        self.channel.folder = setup.folder
+        threading.Thread(target=self._listen, name="cog-control", daemon=True).start()
         try:
             model = Model(setup)
         except BaseException as problem:  # noqa: BLE001  # sys.exit included
@@ -60,96 +60,99 @@ class Worker:
 
     def send(self, message: Any) -> None:
         """Send a message, whole even if a cancel arrives."""
-        with self._interrupter.shield():
-            self._channel.send(message)
+        with self.interrupter.shield():
+            self.channel.send(message)
+
+    def receive(self) -> Any:
+        """Wait for a message; None when the server is gone.  One that cannot be read ends the process."""
+        try:
+            return self.channel.receive()
+        except ProtocolError as problem:
+            self.end(problem)
+
+    def watch(self, model: Model, *, loop: Any = None) -> None:
+        """Answer the server's checks from now on, if the model has a healthcheck."""
+        function = model.healthcheck
+        if function is not None:
+            self._health = Healthcheck(function, send=self.send, loop=loop)
 
     def report_setup(self, problem: Optional[BaseException], *, concurrency: int = 1) -> None:
         """Tell the server how setup ended."""
         if problem is not None and not isinstance(problem, SetupError):
             show(problem)
         self.capture.settle()
-        self.send(SetupDone(None if problem is None else brief(problem), concurrency))
+        self.send(SetupDone(None if problem is None else brief(problem), concurrency, self._health is not None))
 
     def finish(self, run: Run) -> None:
         """Tell the server how a prediction ended, after all that it wrote."""
+        done = run.done()
         self.capture.settle()
-        self.send(run.done())
+        self.send(done)
 
-    def _read(self) -> None:
+    def _listen(self) -> None:
         # Without this thread the process would hear nothing any more and live on: the server starts a new one.
         try:
             while True:
                 message = None
                 with contextlib.suppress(OSError):
-                    message = self._channel.receive()
-                if message is None:
+                    message = self._control.receive()
+                if isinstance(message, Cancel):
+                    self.cancel(message.id)
+                elif isinstance(message, Check) and self._health is not None:
+                    self._health.ask(message)
+                elif message is None:
                     os._exit(0)
-                self.deliver(message)
         except BaseException as problem:  # noqa: BLE001
-            with contextlib.suppress(OSError):
-                os.write(2, f"The server's message cannot be taken: {brief(problem)}\n".encode("utf-8", "replace"))
-            os._exit(1)
+            self.end(problem)
+
+    def end(self, problem: BaseException) -> NoReturn:
+        """End the process: what the server sent cannot be read."""
+        with contextlib.suppress(OSError):
+            os.write(2, f"The server's message cannot be taken: {brief(problem)}\n".encode("utf-8", "replace"))
+        os._exit(1)
+
+    def _forked(self) -> None:
+        self.channel.abandon()
+        self._control.abandon()
 
     def _serve(self, model: Model) -> None:
-        self.deliver = self._take
         try:
-            _settled(model.setup())
+            settled(model.setup())
+            self.watch(model)
         except BaseException as problem:  # noqa: BLE001
             self.report_setup(problem)
             return
         self.report_setup(None)
         while True:
-            message = self._inbox.get()
-            if isinstance(message, Stop):
+            message = self.receive()
+            if not isinstance(message, Predict):  # Stop, or the server is gone
                 return
             self._predict(model, message)
 
-    def _take(self, message: Any) -> None:
-        if isinstance(message, Cancel):
-            self._interrupter.cancel(message.id)
-        else:
-            self._inbox.put(message)
-
     def _predict(self, model: Model, message: Predict) -> None:
-        run = Run(message, send=self.send)
+        run = Run(message, send=self.send, upload_url=model.upload_url)
         self.capture.sole = message.id
         with run.context():
             try:
-                with self._interrupter.running(message.id):
-                    result = _settled(model.function(**run.arguments(model)))
-                    if isinstance(result, abc.Iterator):
-                        for item in result:
-                            run.item(item)
-                    else:
-                        run.final(result)
+                with self.interrupter.running(message.id):
+                    run.perform(model)
             except BaseException as problem:  # noqa: BLE001  # SystemExit, KeyboardInterrupt and cancelation too
                 run.failed(problem)
             self.finish(run)
         self.capture.sole = None
 
 
-def _settled(value: Any) -> Any:
-    """What a function that does not look asynchronous gave after all."""
-    if not inspect.isawaitable(value):
-        return value
-    import asyncio
-
-    async def wait() -> Any:
-        return await value
-
-    return asyncio.run(wait())
-
-
 def main() -> None:
-    """`CONTROL STDOUT STDERR`: the descriptors of the socket and of the reading ends of our own output."""
-    control, stdout, stderr = (int(word) for word in sys.argv[1:4])
-    for number in (control, stdout, stderr):
+    """`CHANNEL CONTROL STDOUT STDERR`: the descriptors of the sockets and of the reading ends of our own output."""
+    numbers = [int(word) for word in sys.argv[1:5]]
+    for number in numbers:
         os.set_inheritable(number, False)
+    channel, control = (Channel(socket.socket(fileno=number)) for number in numbers[:2])
     del sys.argv[1:]
     faulthandler.enable(file=2)
     sys.path.insert(0, os.getcwd())
     try:
-        Worker(Channel(socket.socket(fileno=control)), pipes={"stdout": stdout, "stderr": stderr}).serve()
+        Worker(channel, control=control, pipes={"stdout": numbers[2], "stderr": numbers[3]}).serve()
     except (BrokenPipeError, ConnectionResetError):
         pass
     finally:

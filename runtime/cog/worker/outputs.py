@@ -1,28 +1,28 @@
 """What a model returns → JSON and files.  Standard library and the SDK only.
 
+In two steps: `prepare` turns a value into JSON and finds its files, `take` deals with the files, which may last.
 A file keeps its content even if the model writes to the same path again: one that the prediction made in the
-temporary folder is moved out of the way, any other is copied.
+temporary folder is moved out of the way, any other is copied; or all are uploaded, if there is a place for that.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime as dt
-import enum
 import io
-import math
-import mimetypes
 import os
 import pathlib
 import shutil
 import tempfile
 import time
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
-from cog.coder import Coder
-from cog.secret import Secret
+from cog.files import URLPath
+from cog.worker.plain import OutputError, key, location, media_type, scalar, unwrapped
 from cog.worker.protocol import FileAt
+
+File = Dict[str, Any]
+"""The fields of a `FileAt`."""
 
 
 def file_clock() -> float:
@@ -30,26 +30,69 @@ def file_clock() -> float:
     return time.clock_gettime(5)  # CLOCK_REALTIME_COARSE, which `time` does not name
 
 
-class OutputError(Exception):
-    """An output that cannot be sent."""
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A file in an output: where it stands, what it is called, and the path or the open stream that has its content."""
+
+    at: List[Any]
+    name: str
+    source: Union[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """An output as JSON, None where a file belongs, and its files.  `last`: the model will not use them any more."""
+
+    plain: Any
+    files: List[Found]
+    last: bool
 
 
 class Outputs:
-    """Turns the outputs of one prediction into JSON; files go to `folder`.  `since`: the `file_clock` when it began."""
+    """The outputs of one prediction; files go to `folder`, or by `PUT` to `upload_url`.
 
-    def __init__(self, folder: str, *, since: float) -> None:
+    `since` is the `file_clock` when the prediction began.
+    """
+
+    def __init__(self, folder: str, *, since: float, upload_url: Optional[str] = None) -> None:
         self._folder = folder
         self._since = since
+        self._upload_url = upload_url
         self._count = 0
+        self._used: Set[str] = set()
         self._yielded: List[str] = []
 
-    def final(self, value: Any) -> Tuple[Any, List[Dict[str, Any]]]:
-        """A returned value: JSON with None where a file belongs, and the files."""
-        return self._plain(value, move=True)
+    def prepare(self, value: Any, *, last: bool) -> Prepared:
+        """A returned (`last`) or yielded value; OutputError if it cannot be sent."""
+        files: List[Found] = []
+        return Prepared(self._convert(value, [], files), files, last)
 
-    def item(self, value: Any) -> Tuple[Any, List[Dict[str, Any]]]:
-        """A yielded value; the model may still use its files."""
-        return self._plain(value, move=False)
+    def take(self, prepared: Prepared) -> Tuple[Any, List[File]]:
+        """JSON and the files that belong where it has None.  OutputError if they cannot be had or uploaded."""
+        if not prepared.files:
+            return prepared.plain, []
+        if self._upload_url is not None:
+            return self._uploaded(prepared), []
+        files: List[File] = []
+        copies: Dict[str, str] = {}
+        for found in prepared.files:
+            path = found.source if isinstance(found.source, str) else None
+            if path is None or path not in copies:
+                copy = self._fresh()
+                if path is None:
+                    _write(found.source, copy)
+                else:
+                    copies[path] = copy
+            files.append(vars(FileAt(found.at, copies[path] if path else copy, found.name, media_type(found.name))))
+        for path, copy in copies.items():
+            mine = self._made_here(path)
+            if prepared.last and mine:
+                _replace(path, copy)
+                continue
+            shutil.copyfile(path, copy)
+            if mine and path not in self._yielded:
+                self._yielded.append(path)
+        return prepared.plain, files
 
     def tidy(self) -> None:
         """Remove the temporary files that the prediction made and yielded."""
@@ -57,62 +100,65 @@ class Outputs:
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
-    def _plain(self, value: Any, *, move: bool) -> Tuple[Any, List[Dict[str, Any]]]:
-        files: List[FileAt] = []
-        taken: Dict[str, str] = {}
-        plain = self._convert(value, [], files, taken)
-        for path, copy in taken.items():
-            mine = self._made_here(path)
-            if move and mine:
-                _replace(path, copy)
-                continue
-            shutil.copyfile(path, copy)
-            if mine and path not in self._yielded:
-                self._yielded.append(path)
-        return plain, [vars(file) for file in files]
+    def _uploaded(self, prepared: Prepared) -> Any:
+        from cog.worker.upload import Upload, upload
 
-    def _convert(self, value: Any, at: List[Any], files: List[FileAt], taken: Dict[str, str]) -> Any:
+        assert self._upload_url is not None
+        uploads: List[Upload] = []
+        streams: List[str] = []
+        for found in prepared.files:
+            path = found.source
+            if not isinstance(path, str):
+                path = self._fresh()
+                _write(found.source, path)
+                streams.append(path)
+            uploads.append(Upload(path, self._unique(found.name), media_type(found.name)))
+        try:
+            urls = upload(uploads, to=self._upload_url)
+        except (OSError, ValueError) as problem:
+            raise OutputError(f"Failed to upload output: {problem}") from problem
+        finally:
+            for path in streams:
+                os.unlink(path)
+        self._yielded += [one.path for one in uploads if one.path not in streams and self._made_here(one.path)]
+        holder = [prepared.plain]
+        for index, found in enumerate(prepared.files):
+            place: Any = holder
+            *path, last = [0, *found.at]
+            for step in path:
+                place = place[step]
+            place[last] = urls[index]
+        return holder[0]
+
+    def _unique(self, name: str) -> str:
+        """A name that no other upload of this prediction has: one must not overwrite the other."""
+        stem, extension = os.path.splitext(name)
+        wanted, number = name, 0
+        while wanted in self._used:
+            number += 1
+            wanted = f"{stem}-{number}{extension}"
+        self._used.add(wanted)
+        return wanted
+
+    def _convert(self, value: Any, at: List[Any], files: List[Found]) -> Any:
         if value is None or type(value) in (str, int, bool):
             return value
-        if isinstance(value, enum.Enum):
-            return self._convert(value.value, at, files, taken)
-        if isinstance(value, float):
-            if not math.isfinite(value):
-                raise OutputError(f"output {_name(at)}is {value}, which JSON cannot express")
-            return float(value)
-        if isinstance(value, (str, int)):
-            return str(value) if isinstance(value, str) else int(value)
+        if isinstance(value, (str, int, float)):
+            return scalar(value, at)
         if isinstance(value, dict):
-            return {_key(k, at): self._convert(v, [*at, _key(k, at)], files, taken) for k, v in value.items()}
+            return {key(k, at): self._convert(v, [*at, key(k, at)], files) for k, v in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
-            return [self._convert(item, [*at, index], files, taken) for index, item in enumerate(value)]
+            return [self._convert(item, [*at, index], files) for index, item in enumerate(value)]
         if isinstance(value, pathlib.PurePath):
-            files.append(self._file(value, at, taken))
+            files.append(_found(value, at))
             return None
-        if isinstance(value, io.IOBase):
-            files.append(self._stream(value, at))
+        if isinstance(value, io.IOBase) or _is_file(value):
+            label = getattr(value, "name", None)
+            if not isinstance(label, str) or not os.path.basename(label):
+                label = "0.txt" if isinstance(value, io.TextIOBase) else "0.bin"
+            files.append(Found(list(at), os.path.basename(label), value))
             return None
-        return self._convert(_unwrapped(value, at), at, files, taken)
-
-    def _file(self, path: pathlib.PurePath, at: List[Any], taken: Dict[str, str]) -> FileAt:
-        real = os.path.abspath(os.fspath(path))
-        if not os.path.isfile(real):
-            raise OutputError(f"output file does not exist: {path}")
-        if real not in taken:
-            taken[real] = self._fresh()
-        return FileAt(list(at), taken[real], path.name, _media_type(path.name))
-
-    def _stream(self, stream: Any, at: List[Any]) -> FileAt:
-        name = getattr(stream, "name", None)
-        if stream.seekable():
-            stream.seek(0)
-        text = isinstance(stream, io.TextIOBase)
-        label = os.path.basename(name) if isinstance(name, str) and name else ("0.txt" if text else "0.bin")
-        copy = self._fresh()
-        with open(copy, "wb") as file:
-            for chunk in iter(lambda: stream.read(1 << 20), "" if text else b""):
-                file.write(chunk.encode() if text else chunk)
-        return FileAt(list(at), copy, label, _media_type(label))
+        return self._convert(unwrapped(value, at), at, files)
 
     def _fresh(self) -> str:
         self._count += 1
@@ -127,6 +173,39 @@ class Outputs:
         return temporary and status.st_nlink == 1 and min(status.st_mtime, status.st_ctime) >= self._since
 
 
+def _is_file(value: Any) -> bool:
+    """What `tempfile` and libraries of their own give for an open file."""
+    return callable(getattr(value, "read", None)) and callable(getattr(value, "seek", None))
+
+
+def _found(path: pathlib.PurePath, at: List[Any]) -> Found:
+    if isinstance(path, URLPath):
+        path = path.convert()
+    real = os.path.abspath(os.fspath(path))
+    if os.path.isdir(real):
+        raise OutputError(f"output {location(at)}is a folder, not a file: {path}")
+    if not os.path.isfile(real):
+        raise OutputError(f"output file does not exist: {path}")
+    return Found(list(at), path.name, real)
+
+
+def _write(stream: Any, path: str) -> None:
+    """The content of an open file, from its beginning, and what it has not written yet."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        stream.flush()
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        stream.seek(0)
+    try:
+        with open(path, "wb") as file:
+            while True:
+                chunk = stream.read(1 << 20)
+                if not chunk:
+                    return
+                file.write(chunk.encode() if isinstance(chunk, str) else chunk)
+    except ValueError as problem:  # closed, or opened for writing only
+        raise OutputError(f"output file cannot be read: {problem}") from problem
+
+
 def _replace(path: str, copy: str) -> None:
     try:
         os.rename(path, copy)
@@ -134,43 +213,3 @@ def _replace(path: str, copy: str) -> None:
         shutil.copyfile(path, copy)
         with contextlib.suppress(OSError):
             os.unlink(path)
-
-
-def _unwrapped(value: Any, at: List[Any]) -> Any:
-    """One step towards JSON for a value of a class; OutputError if it is nothing we know."""
-    coder = Coder.lookup(type(value))
-    if coder is not None:
-        return coder.encode(value)
-    if isinstance(value, Secret):
-        raise OutputError(f"output {_name(at)}is a Secret, which is never sent")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, (dt.datetime, dt.date, dt.time)):
-        return value.isoformat()
-    if callable(getattr(value, "model_dump", None)):  # pydantic 2
-        return value.model_dump()
-    if hasattr(value, "__fields__") and callable(getattr(value, "dict", None)):  # pydantic 1
-        return value.dict()
-    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
-        return value.tolist()
-    raise OutputError(f"output {_name(at)}of type {type(value).__name__} cannot be sent as JSON")
-
-
-def _key(key: Any, at: List[Any]) -> str:
-    if isinstance(key, enum.Enum):
-        key = key.value
-    if isinstance(key, str):
-        return str(key)
-    if isinstance(key, (bool, int, float)):
-        return str(key)
-    raise OutputError(f"output {_name(at)}has a key of type {type(key).__name__}")
-
-
-def _name(at: List[Any]) -> str:
-    return "/".join(map(str, at)) + " " if at else ""
-
-
-def _media_type(name: str) -> str:
-    if name.lower().endswith(".webp"):  # unknown to older Pythons
-        return "image/webp"
-    return mimetypes.guess_type(name)[0] or "application/octet-stream"

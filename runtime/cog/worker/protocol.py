@@ -1,12 +1,17 @@
 """What the server and the worker say to each other: typed messages over a socket pair.  Standard library only.
 
-A frame is a length (4 bytes, big endian) and a JSON object whose `kind` names the message.  A frame longer than
-`SPILL` bytes is left in a file and only its name is sent, so the socket never holds much; files that a prediction
-takes or makes travel by path and are never part of a message.
+A frame is a length (4 bytes, big endian) and a JSON array: the name of the message, then its fields in their order;
+fields at the end that have defaults may be missing.  A frame longer than `SPILL` bytes is left in a file and only its
+name is sent, so the socket never holds much; files that a prediction takes or makes travel by path and are never part
+of a message.
+
+There are two sockets.  Everything travels over the first, but for `Cancel` and `Check`, which the server sends over
+the second: so one thread of the worker waits for predictions and runs them, and another one listens meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,13 +21,18 @@ import tempfile
 import threading
 from typing import Any, Dict, List, Optional, Type
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised with every incompatible change; the worker tells its own first."""
 
 SPILL = 1 << 20
 """Longest frame, in bytes, that goes through the socket."""
 
+CHECK_LIMIT = 5.0
+"""Seconds that a model's `healthcheck` may take."""
+
 HEADER = struct.Struct(">I")
+
+_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 class ProtocolError(Exception):
@@ -31,30 +41,47 @@ class ProtocolError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """Server to worker, once: load `ref` and set it up.  `folder` is where files are exchanged."""
+    """Server to worker, once: load `ref` and set it up.  `folder` is where files are exchanged.
+
+    `mode` is `predict` or `train`; `train_ref` names what answers trainings in mode `predict`.  With an `upload_url`
+    files that a prediction makes are uploaded there, and the URLs that come back are its output.
+    """
 
     ref: str
     mode: str
     folder: str
     concurrency: Optional[int] = None
+    upload_url: Optional[str] = None
+    train_ref: Optional[str] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Predict:
-    """Server to worker.  `folder` is the prediction's own; `files` replace positions of `input` (see `FileAt`)."""
+    """Server to worker.  `folder` is the prediction's own; `files` replace positions of `input` (see `FileAt`).
+
+    `mode` is `train` for a training where predictions are answered, too.
+    """
 
     id: str
     input: Dict[str, Any]
     folder: str
     files: List[Dict[str, Any]] = dataclasses.field(default_factory=list)
     context: Dict[str, str] = dataclasses.field(default_factory=dict)
+    mode: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cancel:
-    """Server to worker: interrupt a prediction."""
+    """Server to worker: interrupt a prediction.  It may arrive before its `Predict`, and after its `Done` was sent."""
 
     id: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Server to worker, once it is set up: ask the model's `healthcheck`; also while predictions run."""
+
+    id: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +100,22 @@ class Hello:
 
 @dataclasses.dataclass(frozen=True)
 class SetupDone:
-    """Worker to server, once.  `error` is None if predictions may come; `concurrency` how many at a time."""
+    """Worker to server, once.  `error` is None if predictions may come; `concurrency` how many at a time.
+
+    `healthcheck`: the model has one.
+    """
 
     error: Optional[str]
     concurrency: int = 1
+    healthcheck: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """Worker to server: the answer to a `Check`, in `CHECK_LIMIT` seconds; `error` is None if all is well."""
+
+    id: int
+    error: Optional[str] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +170,8 @@ class FileAt:
 
 
 _KINDS: Dict[str, Type[Any]] = {
-    kind.__name__: kind for kind in (Setup, Predict, Cancel, Stop, Hello, SetupDone, Log, Output, Metric, Done)
+    kind.__name__: kind
+    for kind in (Setup, Predict, Cancel, Check, Stop, Hello, SetupDone, Checked, Log, Output, Metric, Done)
 }
 
 
@@ -140,7 +180,7 @@ def encode(message: Any, *, folder: str) -> bytes:
 
     ValueError if the message holds NaN or an infinity, TypeError if it is not JSON.
     """
-    body = json.dumps({"kind": type(message).__name__, **vars(message)}, allow_nan=False).encode()
+    body = _json((type(message).__name__, *vars(message).values())).encode()
     if len(body) > SPILL:
         try:
             number, path = tempfile.mkstemp(prefix="frame-", dir=folder)
@@ -149,34 +189,64 @@ def encode(message: Any, *, folder: str) -> bytes:
             number, path = tempfile.mkstemp(prefix="frame-", dir=folder)
         with open(number, "wb") as file:
             file.write(body)
-        body = json.dumps({"kind": "Spilled", "path": path}).encode()
+        body = _json(("Spilled", path)).encode()
     return HEADER.pack(len(body)) + body
+
+
+def whole_characters(data: bytes) -> int:
+    """How many bytes of UTF-8 text there are before a character that was cut off at the end."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte < 0x80:
+            break
+        if byte >= 0xC0:
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(data) - back if length > back else len(data)
+    return len(data)
+
+
+def take_frame(received: bytearray) -> Optional[bytes]:
+    """Take the body of the first frame out of `received`; None if it is not complete."""
+    if len(received) < HEADER.size:
+        return None
+    end = HEADER.size + int.from_bytes(received[: HEADER.size], "big")
+    if len(received) < end:
+        return None
+    body = bytes(received[HEADER.size : end])
+    del received[:end]
+    return body
 
 
 def decode(body: bytes) -> Any:
     """The message in the body of a frame.  ProtocolError if there is none."""
     try:
-        fields = json.loads(body)
-        kind = fields.pop("kind")
+        kind, *fields = json.loads(body.decode())
         if kind == "Spilled":
-            with open(fields["path"], "rb") as file:
+            (path,) = fields
+            with open(path, "rb") as file:
                 body = file.read()
-            os.unlink(fields["path"])
-            fields = json.loads(body)
-            kind = fields.pop("kind")
-        return _KINDS[kind](**fields)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as problem:
+            os.unlink(path)
+            kind, *fields = json.loads(body)
+        return _KINDS[kind](*fields)
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as problem:
         raise ProtocolError(f"not a message: {body[:200]!r}") from problem
 
 
 class Channel:
-    """The worker's end: blocking, so that a slow server slows the model down.  `send` may be called by any thread."""
+    """The worker's end of a socket: blocking, so that a slow server slows the model down.
+
+    `send` may be called by any thread, the rest by one.
+    """
 
     def __init__(self, connection: socket.socket, *, folder: str = "") -> None:
         self.folder = folder
         self._connection = connection
-        self._stream = connection.makefile("rb")
+        self._received = bytearray()
         self._lock = threading.RLock()
+
+    def fileno(self) -> int:
+        """The descriptor, to wait for something to be `receive`d."""
+        return self._connection.fileno()
 
     def send(self, message: Any) -> None:
         """Send one message; BrokenPipeError if the server is gone."""
@@ -185,14 +255,32 @@ class Channel:
             self._connection.sendall(frame)
 
     def receive(self) -> Any:
-        """The next message; None when the server is gone."""
-        header = self._stream.read(HEADER.size)
-        if len(header) < HEADER.size:
-            return None
-        (length,) = HEADER.unpack(header)
-        body = self._stream.read(length)
-        return decode(body) if len(body) == length else None
+        """Wait for the next message; None when the server is gone."""
+        while True:
+            message = self._next()
+            if message is not None or not self._read(0):
+                return message
+
+    def receive_ready(self) -> List[Any]:
+        """The messages that are there already; None is the last of them when the server is gone."""
+        found: List[Any] = []
+        try:
+            alive = self._read(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return found
+        found += iter(self._next, None)
+        return found if alive else [*found, None]
+
+    def _read(self, flags: int) -> bool:
+        data = self._connection.recv(1 << 18, flags)
+        self._received += data
+        return bool(data)
+
+    def _next(self) -> Any:
+        body = take_frame(self._received)
+        return None if body is None else decode(body)
 
     def abandon(self) -> None:
         """Close this process's copy of the socket, as a forked child must."""
-        os.close(self._connection.detach())
+        with contextlib.suppress(OSError):
+            os.close(self._connection.detach())

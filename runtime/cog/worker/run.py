@@ -6,19 +6,24 @@ Standard library and the SDK only.  asyncio is imported by those who need it: it
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import functools
 import inspect
+import io
 import os
 import sys
 import time
 import traceback
-from typing import Any, Callable, Dict, Iterator, Optional
+from collections import abc
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from cog.exceptions import CancelationException
 from cog.predictor import load_predictor_from_ref, run_method, train_method
 from cog.scope import CURRENT, Scope
 from cog.worker.capture import PREDICTION
 from cog.worker.inputs import InputError, Signature
-from cog.worker.outputs import OutputError, Outputs, file_clock
+from cog.worker.outputs import File, Outputs, file_clock
+from cog.worker.plain import OutputError
 from cog.worker.protocol import Done, Metric, Output, Predict, Setup
 
 
@@ -26,19 +31,44 @@ class SetupError(Exception):
     """The model cannot be served; the text says why."""
 
 
+class Entry:
+    """A function that answers predictions or trainings."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.signature = Signature(function)
+        bare = inspect.unwrap(function)
+        self.asynchronous = inspect.iscoroutinefunction(bare) or inspect.isasyncgenfunction(bare)
+
+
 class Model:
-    """A loaded model and what the worker must know of its run method."""
+    """A loaded model and what the worker must know of it."""
 
     def __init__(self, setup: Setup) -> None:
         self.target = load_predictor_from_ref(setup.ref)
-        self.function = train_method(self.target) if setup.mode == "train" else run_method(self.target)
-        self.signature = Signature(self.function)
-        bare = inspect.unwrap(self.function)
-        self.asynchronous = inspect.iscoroutinefunction(bare) or inspect.isasyncgenfunction(bare)
-        marked = getattr(self.function, "__cog_concurrent_max__", None)
+        self._main = Entry(train_method(self.target) if setup.mode == "train" else run_method(self.target))
+        self._train_ref = setup.train_ref
+        self._training: Optional[Entry] = None
+        self.asynchronous = self._main.asynchronous
+        marked = getattr(self._main.function, "__cog_concurrent_max__", None)
         self.concurrency = setup.concurrency or marked or 1
+        self.upload_url = setup.upload_url
         if self.concurrency > 1 and not self.asynchronous:
             raise SetupError("more than one prediction at a time requires an async run() or predict() method")
+
+    def entry(self, mode: str) -> Entry:
+        """What answers a `Predict` of this mode; the training's is loaded when the first one comes."""
+        if mode != "train" or self._train_ref is None:
+            return self._main
+        if self._training is None:
+            self._training = Entry(train_method(load_predictor_from_ref(self._train_ref)))
+        return self._training
+
+    @property
+    def healthcheck(self) -> Optional[Callable[[], Any]]:
+        """The model's own check of its health, if it has one."""
+        function = None if inspect.isfunction(self.target) else getattr(self.target, "healthcheck", None)
+        return function if callable(function) else None
 
     def setup(self) -> Any:
         """Call the model's `setup`, if it has one; gives an awaitable if that is asynchronous."""
@@ -48,16 +78,16 @@ class Model:
         if "weights" not in inspect.signature(function).parameters:
             return function()
         given = {"weights": os.environ.get("COG_WEIGHTS") or None}
-        return function(weights=Signature(function).arguments(given, files=[], folder="")["weights"])
+        return function(**Signature(function).arguments(given, files=[]).fetch(""))
 
 
 class Run:
     """One prediction under way: what it has given so far, and how it ended."""
 
-    def __init__(self, message: Predict, *, send: Callable[[Any], None]) -> None:
+    def __init__(self, message: Predict, *, send: Callable[[Any], None], upload_url: Optional[str] = None) -> None:
         self._message = message
         self._send = send
-        self._outputs = Outputs(message.folder, since=file_clock())
+        self._outputs = Outputs(message.folder, since=file_clock(), upload_url=upload_url)
         self._began: Optional[float] = None
         self._seconds: Optional[float] = None
         self._fields: Dict[str, Any] = {"status": "succeeded", "iterated": True}
@@ -73,22 +103,57 @@ class Run:
             PREDICTION.reset(tokens[0])
             CURRENT.reset(tokens[1])
 
-    def arguments(self, model: Model) -> Dict[str, Any]:
-        """The arguments of the run method; the clock of `predict_time` starts after them."""
-        message = self._message
-        given = model.signature.arguments(message.input, files=message.files, folder=message.folder)
+    def perform(self, model: Model) -> None:
+        """Run the model in this thread; its output is sent as it comes."""
+        entry = model.entry(self._message.mode)
+        arguments = entry.signature.arguments(self._message.input, files=self._message.files)
+        given = arguments.fetch(self._message.folder)
         self._began = time.perf_counter()
-        return given
+        result = settled(entry.function(**given))
+        if hasattr(result, "__aiter__"):
+            settled(self._follow(result))
+        elif is_iterator(result):
+            for item in result:
+                self._item(*self._outputs.take(self._outputs.prepare(item, last=False)))
+        else:
+            self._stop_clock()
+            self._final(*self._outputs.take(self._outputs.prepare(result, last=True)))
 
-    def item(self, value: Any) -> None:
-        """An iterator gave `value`."""
-        plain, files = self._outputs.item(value)
+    async def perform_async(self, model: Model) -> None:
+        """Run the model as part of the running loop, which goes on while files are fetched, copied or uploaded."""
+        entry = model.entry(self._message.mode)
+        arguments = entry.signature.arguments(self._message.input, files=self._message.files)
+        given = arguments.values
+        if arguments.pending:
+            given = await _beside(arguments.fetch, self._message.folder)
+        self._began = time.perf_counter()
+        if entry.asynchronous:
+            result = entry.function(**given)
+        else:  # a training, beside asynchronous predictions
+            result = await _beside(contextvars.copy_context().run, functools.partial(entry.function, **given))
+        if inspect.isawaitable(result):
+            result = await result
+        if hasattr(result, "__aiter__"):
+            await self._follow(result)
+        elif is_iterator(result):
+            for item in result:
+                self._item(*await self._taken(item, last=False))
+        else:
+            self._stop_clock()
+            self._final(*await self._taken(result, last=True))
+
+    async def _follow(self, result: Any) -> None:
+        async for item in result:
+            self._item(*await self._taken(item, last=False))
+
+    async def _taken(self, value: Any, *, last: bool) -> Tuple[Any, List[File]]:
+        prepared = self._outputs.prepare(value, last=last)
+        return await _beside(self._outputs.take, prepared) if prepared.files else (prepared.plain, [])
+
+    def _item(self, plain: Any, files: List[File]) -> None:
         self._send(Output(self._message.id, plain, files))
 
-    def final(self, value: Any) -> None:
-        """The run method returned `value`."""
-        self._stop_clock()
-        plain, files = self._outputs.final(value)
+    def _final(self, plain: Any, files: List[File]) -> None:
         self._fields = {"status": "succeeded", "value": plain, "files": files}
 
     def failed(self, problem: BaseException) -> None:
@@ -119,11 +184,35 @@ class Run:
         self._send(Metric(self._message.id, name, value, mode))
 
 
+async def _beside(function: Callable[[Any], Any], argument: Any) -> Any:
+    """Call a function that waits, in another thread."""
+    import asyncio
+
+    return await asyncio.get_running_loop().run_in_executor(None, function, argument)
+
+
 def _is_cancelation(problem: BaseException) -> bool:
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None and isinstance(problem, asyncio.CancelledError):
         return True
     return isinstance(problem, CancelationException)
+
+
+def is_iterator(value: Any) -> bool:
+    """Whether its items are the output; an open file is one value, though it has lines."""
+    return isinstance(value, abc.Iterator) and not isinstance(value, io.IOBase) and not hasattr(value, "read")
+
+
+def settled(value: Any) -> Any:
+    """What a function that does not look asynchronous gave after all."""
+    if not inspect.isawaitable(value):
+        return value
+    import asyncio
+
+    async def wait() -> Any:
+        return await value
+
+    return asyncio.run(wait())
 
 
 def brief(problem: BaseException) -> str:

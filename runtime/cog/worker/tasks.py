@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Dict
+from typing import TYPE_CHECKING, Deque, Dict
 
-from cog.worker.protocol import Cancel, Done, Predict, Stop
+from cog.worker.protocol import Done, Predict, ProtocolError
 from cog.worker.run import Model, Run
 
 if TYPE_CHECKING:
@@ -24,43 +25,57 @@ class _Tasks:
         self._worker = worker
         self._model = model
         self._running: Dict[str, "asyncio.Task[None]"] = {}
+        # Cancels that came before their prediction, or after its end: ids are never used again.
+        self._unknown: Deque[str] = collections.deque(maxlen=1000)
 
     async def serve(self) -> None:
         loop = asyncio.get_running_loop()
-        arrived: "asyncio.Queue[Any]" = asyncio.Queue()
-        self._worker.deliver = lambda message: loop.call_soon_threadsafe(arrived.put_nowait, message)
+        self._stopped: "asyncio.Future[None]" = loop.create_future()
+        self._worker.cancel = lambda prediction: loop.call_soon_threadsafe(self._cancel, prediction)
         try:
             pending = self._model.setup()
             if inspect.isawaitable(pending):
                 await pending
+            self._worker.watch(self._model, loop=loop)
         except BaseException as problem:  # noqa: BLE001  # sys.exit included
             self._worker.report_setup(problem)
             return
         self._worker.report_setup(None, concurrency=self._model.concurrency)
-        while True:
-            message = await arrived.get()
-            if isinstance(message, Stop):
-                return
-            if isinstance(message, Cancel):
-                if message.id in self._running:
-                    self._running[message.id].cancel()
-                continue
-            task = loop.create_task(self._predict(message))
-            self._running[message.id] = task
-            task.add_done_callback(functools.partial(self._forget, message.id))
-            self._attribute()
+        loop.add_reader(self._worker.channel.fileno(), self._arrived)
+        await self._stopped
+
+    def _arrived(self) -> None:
+        try:
+            messages = self._worker.channel.receive_ready()
+        except (OSError, ProtocolError) as problem:
+            self._worker.end(problem)
+        for message in messages:
+            if isinstance(message, Predict):
+                self._begin(message)
+            elif not self._stopped.done():  # Stop, or the server is gone
+                asyncio.get_running_loop().remove_reader(self._worker.channel.fileno())
+                self._stopped.set_result(None)
+
+    def _begin(self, message: Predict) -> None:
+        task = asyncio.get_running_loop().create_task(self._predict(message))
+        self._running[message.id] = task
+        task.add_done_callback(functools.partial(self._forget, message.id))
+        self._attribute()
+        if message.id in self._unknown:
+            task.cancel()
+
+    def _cancel(self, prediction: str) -> None:
+        task = self._running.get(prediction)
+        if task is None:
+            self._unknown.append(prediction)
+        else:
+            task.cancel()
 
     async def _predict(self, message: Predict) -> None:
-        run = Run(message, send=self._worker.send)
+        run = Run(message, send=self._worker.send, upload_url=self._model.upload_url)
         with run.context():
             try:
-                arguments = await asyncio.get_running_loop().run_in_executor(None, run.arguments, self._model)
-                result = self._model.function(**arguments)
-                if hasattr(result, "__aiter__"):
-                    async for item in result:
-                        run.item(item)
-                else:
-                    run.final(await result)
+                await run.perform_async(self._model)
             except BaseException as problem:  # noqa: BLE001
                 run.failed(problem)
             self._worker.finish(run)
