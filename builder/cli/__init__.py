@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import io
+import itertools
+import os
 import sys
 
 import click
@@ -61,11 +63,20 @@ class LazyGroup(Group):
     epilog="Example: cogsmith run -i prompt='a cat'   (in the folder of a cog.yaml: builds, starts, predicts)",
 )
 @click.version_option(__version__, message="cogsmith version %(version)s")
-@click.option("--debug", is_flag=True, help="Show the traceback of every error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of every error, and all that a model's server says.")
+@click.option("--no-color", is_flag=True, help="No colours (also NO_COLOR and COG_NO_COLOR).")
+@click.option("--registry", metavar="HOST", hidden=True, help="Instead of r8.im (also COG_REGISTRY_HOST).")
+@click.option("--profile", is_flag=True, hidden=True, help="Accepted for Cog's sake; changes nothing.")
 @click.pass_context
-def cli(ctx: click.Context, *, debug: bool) -> None:
+def cli(ctx: click.Context, *, debug: bool, no_color: bool, registry: str | None, profile: bool) -> None:
     """Cogsmith builds, runs and ships Cog models as container images, with no Docker daemon and no root."""
+    del profile
     ctx.obj = debug
+    # What is in the environment holds for the programs that we start as well, and is read where it is needed.
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
+    if registry:
+        os.environ["COG_REGISTRY_HOST"] = registry
 
 
 def main() -> None:
@@ -85,7 +96,7 @@ def main() -> None:
     except CogsmithError as problem:
         from builder.cli.console import print_error
 
-        if "--debug" in sys.argv[1:2]:
+        if "--debug" in itertools.takewhile(lambda word: word.startswith("-"), sys.argv[1:]):
             raise
         print_error(problem)
         sys.exit(problem.exit_code)

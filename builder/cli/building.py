@@ -36,6 +36,11 @@ def open_project(start: Path, *, options: BuildOptions, settings: Settings, cons
         console.warn(warning)
     for line in options.idle:
         console.note(line)
+    if options.secrets:
+        from builder.cli import secrets
+
+        for text in options.secrets:
+            secrets.parse(text, folder=project.root)
     if options.cuda_base:
         console.note(
             "`--use-cuda-base-image` changes nothing: to have system CUDA, name its image in `build.base_image`"

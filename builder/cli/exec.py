@@ -12,7 +12,7 @@ import click
 from builder.cli.console import Console
 from builder.cli.group import Command
 from builder.cli.options import BuildOptions, project_options
-from builder.cli.running import Place, env_option, environment, gpu_mounts, gpus_option
+from builder.cli.running import Place, env_option, environment, given_gpus, gpu_mounts, gpus_option
 from builder.cli.settings import read
 from builder.engine import container
 from builder.errors import InputError
@@ -66,6 +66,7 @@ def run_command(
     for port in publish:
         check_port(port)
     variables = environment(env)
+    wanted_gpus = given_gpus(gpus)
     settings = read()
     console = Console(progress=options.progress)
     store = Store.open(settings.store_root)
@@ -84,7 +85,7 @@ def run_command(
             options=container.Options(
                 command=command,
                 env=variables,
-                mounts=(*mounts, *gpu_mounts(gpus, image=image, console=console)),
+                mounts=(*mounts, *gpu_mounts(wanted_gpus, image=image, console=console)),
                 workdir="/src",
                 tty=sys.stdin.isatty(),
             ),

@@ -17,7 +17,7 @@ from typing import Any
 from builder.cli.console import Console, say
 from builder.cli.options import BuildOptions
 from builder.cli.project import Project, model_schema
-from builder.cli.running import Place, gpu_mounts, schema_of, server_env
+from builder.cli.running import Place, given_gpus, gpu_mounts, schema_of, server_env
 from builder.cli.settings import read
 from builder.engine import client, container, inputs, outputs, server
 from builder.engine.handover import Handover
@@ -50,6 +50,7 @@ def carry_out(asked: Asked, *, options: BuildOptions) -> int:
     context = _context(with_token=asked.with_token)
     text = None if asked.as_json is None else _json_text(asked.as_json)
     env = server_env(asked.env, debug=asked.debug)
+    wanted_gpus = given_gpus(asked.gpus)
     settings = read()
     console = Console(progress=options.progress)
     store = Store.open(settings.store_root)
@@ -70,7 +71,7 @@ def carry_out(asked: Asked, *, options: BuildOptions) -> int:
         image = place.built(found) if isinstance(found, Project) else found
         command = container.Options(
             env=env,
-            mounts=gpu_mounts(asked.gpus, image=image, console=console),
+            mounts=gpu_mounts(wanted_gpus, image=image, console=console),
             stdout=sys.stderr.fileno(),
             stderr=sys.stderr.fileno(),
         )

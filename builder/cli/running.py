@@ -126,10 +126,15 @@ def environment(items: Sequence[str]) -> dict[str, str]:
     return env
 
 
-def gpu_mounts(given: str | None, *, image: StoredImage, console: Console) -> tuple[Mount, ...]:
+def given_gpus(text: str | None) -> tuple[Mount, ...] | None:
+    """The mounts of `--gpus`, before any work: an error says that this machine does not have them."""
+    return None if text is None else gpus.mounts(gpus.parse(text))
+
+
+def gpu_mounts(given: tuple[Mount, ...] | None, *, image: StoredImage, console: Console) -> tuple[Mount, ...]:
     """The mounts of `--gpus`; without it, all GPUs there are for a model that wants them, or a warning."""
     if given is not None:
-        return gpus.mounts(gpus.parse(given))
+        return given
     config = json.loads(label(image, "config") or "{}")
     if not (config.get("build") or {}).get("gpu"):
         return ()

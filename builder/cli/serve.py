@@ -11,7 +11,7 @@ import click
 from builder.cli.console import Console
 from builder.cli.group import Command
 from builder.cli.options import BuildOptions, project_options
-from builder.cli.running import Place, env_option, gpu_mounts, gpus_option, server_env
+from builder.cli.running import Place, env_option, given_gpus, gpu_mounts, gpus_option, server_env
 from builder.cli.settings import read
 from builder.engine import container, server
 from builder.store import Store
@@ -46,6 +46,7 @@ def serve(
     The model reaches this machine as host.docker.internal, for upload URLs and webhooks.
     """
     variables = server_env(env, debug=bool(ctx.obj))
+    wanted_gpus = given_gpus(gpus)
     settings = read()
     console = Console(progress=options.progress)
     store = Store.open(settings.store_root)
@@ -58,7 +59,7 @@ def serve(
             store=store,
             options=container.Options(
                 env=variables,
-                mounts=gpu_mounts(gpus, image=image, console=console),
+                mounts=gpu_mounts(wanted_gpus, image=image, console=console),
                 stdout=sys.stderr.fileno(),
                 stderr=sys.stderr.fileno(),
             ),
