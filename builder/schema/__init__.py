@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from builder.errors import SchemaError
+
+
+class Reading(NamedTuple):
+    """What the source of a model says.
+
+    `document` is in the order in which it is to be written.  `concurrency` is the `max` of `@cog.concurrent(max=N)` on
+    the runner, None without one.
+    """
+
+    document: dict[str, Any]
+    concurrency: int | None
 
 
 def document(project: Path, *, run: str | None, train: str | None, version: str) -> dict[str, Any]:
@@ -13,15 +24,44 @@ def document(project: Path, *, run: str | None, train: str | None, version: str)
 
     `version` goes into `info`.  A `SchemaError` names file, line and column of everything that is unclear.
     """
+    return read(project, run=run, train=train, version=version).document
+
+
+def read(project: Path, *, run: str | None, train: str | None, version: str) -> Reading:
+    """As `document`, with what else the source says of how the model wants to be run."""
     from builder.schema.openapi import document as openapi
     from builder.schema.runner import describe
-    from builder.schema.source import Project
+    from builder.schema.source import Problem, Project
 
     files = Project(project)
-    if run is None and train is None:
+    if not run and not train:
         raise SchemaError("no predict or train reference provided", hint="add `run: run.py:Runner` to `cog.yaml`")
-    return openapi(
-        describe(files, reference=run, mode="run") if run else None,
-        train=describe(files, reference=train, mode="train") if train else None,
-        version=version,
-    )
+    try:
+        runner = describe(files, reference=run, mode="run") if run else None
+        trainer = describe(files, reference=train, mode="train") if train else None
+        whole = openapi(runner, train=trainer, version=version)
+    except RecursionError as problem:
+        raise SchemaError(
+            "the source of the model is nested too deeply to be read",
+            hint="write the expression or class hierarchy in smaller parts",
+        ) from problem
+    except Problem as problem:
+        raise SchemaError(problem.message, details=problem.place, hint=problem.hint) from problem
+    return Reading(document=whole, concurrency=runner.concurrency if runner else None)
+
+
+def load(path: Path, *, check: bool = True) -> dict[str, Any]:
+    """A document that the user wrote (`--openapi-schema`, `COG_OPENAPI_SCHEMA`); unchecked with `check=False`.
+
+    `SchemaError` if the file cannot be read, is no JSON, or is no OpenAPI 3.0 document.
+    """
+    from builder.schema.written import load as load_file
+
+    return load_file(path, check=check)
+
+
+def validate(document: dict[str, Any]) -> None:
+    """`SchemaError` (`Model schema is invalid: ...`) with everything that keeps a document from being OpenAPI 3.0."""
+    from builder.schema.written import validate as check
+
+    check(document)

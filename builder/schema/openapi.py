@@ -5,29 +5,15 @@ Pure: from values to dictionaries.  Keys are in the order in which they are to b
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import Any
 
-from builder.schema.runner import Input, Mode, Runner
-from builder.schema.types import DictOf, IteratorOf, ListOf, Model, Scalar, Type, UnionOf
+from builder.schema.inputs import Input
+from builder.schema.runner import Mode, Runner
+from builder.schema.titles import Ordered, title
 
-_SCALARS: dict[str, dict[str, Any]] = {
-    "str": {"type": "string"},
-    "int": {"type": "integer"},
-    "float": {"type": "number"},
-    "bool": {"type": "boolean"},
-    "Path": {"type": "string", "format": "uri"},
-    "File": {"type": "string", "format": "uri"},
-    "Secret": {"type": "string", "format": "password", "writeOnly": True, "x-cog-secret": True},
-    "object": {"type": "object"},
-}
-_LIMITS = {"ge": "minimum", "le": "maximum", "min_length": "minLength", "max_length": "maxLength", "regex": "pattern"}
 _TEXT = {"type": "string"}
 _TIME = {"type": "string", "format": "date-time"}
-
-
-class Ordered(dict[str, Any]):
-    """An object whose members keep their order; those of others are written in that of the alphabet."""
 
 
 def document(run: Runner | None, *, train: Runner | None, version: str) -> dict[str, Any]:
@@ -35,10 +21,10 @@ def document(run: Runner | None, *, train: Runner | None, version: str) -> dict[
     schemas = Ordered()
     paths = Ordered()
     if run is not None:
-        schemas |= _schemas(run, mode="run")
+        schemas |= _schemas(run, mode="run", taken={})
         paths |= _paths(run, mode="run")
     if train is not None:
-        for name, schema in _schemas(train, mode="train").items():
+        for name, schema in _schemas(train, mode="train", taken=schemas).items():
             schemas.setdefault(name, schema)
         for path, item in _paths(train, mode="train").items():
             paths.setdefault(path, item)
@@ -63,78 +49,53 @@ def _arranged(value: Any, *, everywhere: bool) -> Any:
     return value
 
 
-def _schemas(runner: Runner, *, mode: Mode) -> Ordered:
+def _schemas(runner: Runner, *, mode: Mode, taken: Mapping[str, Any]) -> Ordered:
+    """The components; `taken` are those of the other mode, whose names mean what they mean there."""
     prefix, request = ("", "Prediction") if mode == "run" else ("Training", "Training")
-    members = Ordered({item.name: _property(item, order=i) for i, item in enumerate(runner.inputs)})
+    messages = _messages(request, prefix=prefix)
+    enums, members = Ordered(), Ordered()
+    reserved = {*messages, "Input", "Output", "TrainingInput", "TrainingOutput"}
+    for order, item in enumerate(runner.inputs):
+        component = None
+        if item.choices is not None:
+            enum = _enum(item)
+            names = (item.name, f"{item.name}_choices", f"{prefix}choices_{order}")
+            component = next(n for n in names if n.isascii() and n not in reserved and taken.get(n, enum) == enum)
+            enums[component] = enum
+        members[item.name] = _property(item, order=order, component=component)
     inputs: dict[str, Any] = {"properties": members, "title": f"{prefix}Input", "type": "object"}
     required = [item.name for item in runner.inputs if item.required]
     if required:
         inputs["required"] = required
-    found = Ordered({f"{prefix}Input": inputs, f"{prefix}Output": {**_output(runner.output), "title": "Output"}})
-    for item in runner.inputs:
-        if item.choices is not None:
-            found[item.name] = {
-                "description": "An enumeration.",
-                "enum": list(item.choices),
-                "title": item.name,
-                "type": _schema(item.type)["type"],
-            }
-    return Ordered(found | _messages(request, prefix=prefix))
+    found = {f"{prefix}Input": inputs, f"{prefix}Output": {**runner.output, "title": "Output"}}
+    return Ordered({**found, **enums, **messages})
 
 
-def _property(item: Input, *, order: int) -> dict[str, Any]:
+def _enum(item: Input) -> dict[str, Any]:
+    kind = {"type": item.schema["type"]} if "type" in item.schema else {}
+    return {"description": "An enumeration.", "enum": item.choices, "title": item.name, **kind}
+
+
+def _property(item: Input, *, order: int, component: str | None) -> dict[str, Any]:
+    """An input as a property; `component` is the name of its choices."""
     made: dict[str, Any] = {"x-order": order}
-    if item.choices is not None:
-        made["allOf"] = [{"$ref": f"#/components/schemas/{item.name}"}]
-    elif isinstance(item.type, UnionOf):
-        null = {"nullable": True} if item.nullable else {}
-        made |= {"title": title(item.name), "anyOf": [_schema(kind) | null for kind in item.type.items]}
+    if component is not None:
+        made["allOf"] = [{"$ref": f"#/components/schemas/{component}"}]
+    elif item.nullable and "anyOf" in item.schema:
+        made |= {"title": title(item.name), "anyOf": [{**kind, "nullable": True} for kind in item.schema["anyOf"]]}
     else:
-        made |= {"title": title(item.name), **_schema(item.type)}
+        made |= {"title": title(item.name), **item.schema}
     if item.nullable:
         made["nullable"] = True
     if item.has_default:
         made["default"] = item.default
     if item.description is not None:
         made["description"] = item.description
-    if item.deprecated is not None:
-        made["deprecated"] = item.deprecated
+    if item.deprecated:
+        made["deprecated"] = True
     if item.accept is not None:
         made["x-cog-accept"] = item.accept
-    return made | {_LIMITS[name]: value for name, value in item.constraints}
-
-
-def _output(kind: Type) -> dict[str, Any]:
-    if not isinstance(kind, IteratorOf):
-        return _schema(kind)
-    made = {"type": "array", "items": _schema(kind.item), "x-cog-array-type": "iterator"}
-    return made | ({"x-cog-array-display": "concatenate"} if kind.concatenate else {})
-
-
-def _schema(kind: Type) -> dict[str, Any]:
-    match kind:
-        case Scalar(name=name):
-            return dict(_SCALARS[name])
-        case ListOf(item=item):
-            return {"type": "array", "items": _schema(item)}
-        case DictOf(value=value):
-            return {"type": "object", "additionalProperties": _schema(value)}
-        case Model(fields=fields):
-            members = Ordered()
-            for field in fields:
-                null = {"nullable": True} if field.nullable else {}
-                members[field.name] = {**_schema(field.type), "title": title(field.name), **null}
-            required = [field.name for field in fields if field.required]
-            return {"type": "object", "properties": members} | ({"required": required} if required else {})
-        case UnionOf(items=items):
-            return {"anyOf": [_schema(item) for item in items]}
-        case IteratorOf():
-            return _output(kind)
-
-
-def title(name: str) -> str:
-    """`num_steps` → `Num Steps`."""
-    return " ".join(word[0].upper() + word[1:] for word in re.split(r"_+", name) if word)
+    return {**made, **item.limits}
 
 
 def _messages(request: str, *, prefix: str) -> Ordered:

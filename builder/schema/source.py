@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
-import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from builder.errors import SchemaError
+from builder.schema.syntax import parse
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DEPTH = 30
+"""Most steps (imports, aliases, attributes) that one name is followed."""
+_MAX_BYTES = 16 * 1024 * 1024
+"""Largest source file that is read."""
 
 
 class Problem(Exception):  # noqa: N818
-    """Something in a source file that the schema cannot be made from, at `node` of `module`."""
+    """Something in a source file that the schema cannot be made from, at `node` of `module`; `hint`: what to write."""
 
-    def __init__(self, message: str, *, module: Module, node: ast.AST) -> None:
+    def __init__(self, message: str, *, module: Module, node: ast.AST, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.place = module.place(node)
+        self.hint = hint
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Definition:
+class Definition(NamedTuple):
     """What a name stands for: a class, a function or the value assigned to it, in the file that says so."""
 
     module: Module
     node: ast.ClassDef | Function | ast.expr
+
+
+Target: TypeAlias = "Definition | Module | str"
+"""What a name leads to: a definition or a file of the project, or the full name of something outside (`cog.Path`)."""
 
 
 class Project:
@@ -36,14 +45,26 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._modules: dict[Path, Module] = {}
+        self._found: dict[tuple[str, Path, int], Path | None] = {}
 
     def open(self, name: str) -> Module:
         """The file `name`, relative to the project; a `SchemaError` if it is outside, missing or not Python."""
-        path = (self.root / name).resolve()
-        if Path(name).is_absolute() or not path.is_relative_to(self.root):
-            raise SchemaError(f'predictor source path "{name}" is outside source directory')
-        if not path.is_file():
-            raise SchemaError(f"failed to read predictor source {name}: there is no such file")
+        try:
+            path = (self.root / name).resolve()
+            inside = not Path(name).is_absolute() and path.is_relative_to(self.root)
+            there = path.is_file()
+        except (OSError, ValueError, RuntimeError) as problem:
+            raise SchemaError(f"failed to read predictor source {name}: {problem}") from problem
+        if not inside:
+            raise SchemaError(
+                f'predictor source path "{name}" is outside source directory',
+                hint="name a file of the project, relative to `cog.yaml`",
+            )
+        if not there:
+            raise SchemaError(
+                f"failed to read predictor source {name}: there is no such file",
+                hint="correct the path in `cog.yaml`: it is relative to that file",
+            )
         return self.parse(path)
 
     def parse(self, path: Path) -> Module:
@@ -54,13 +75,25 @@ class Project:
 
     def find(self, dotted: str, *, beside: Path, level: int) -> Module | None:
         """The project's own module of that name, seen from the file `beside` (`level` leading dots); or `None`."""
+        key = (dotted, beside.parent, level)
+        if key not in self._found:
+            self._found[key] = self._locate(dotted, beside=beside, level=level)
+        path = self._found[key]
+        return self.parse(path) if path is not None else None
+
+    def _locate(self, dotted: str, *, beside: Path, level: int) -> Path | None:
         parts = [part for part in dotted.split(".") if part]
+        if level > len(beside.parents) or not (parts or level):
+            return None
         folders = [beside.parents[level - 1]] if level else [self.root, beside.parent]
         for folder in folders:
             base = folder.joinpath(*parts)
-            for path in (base.with_suffix(".py"), base / "__init__.py"):
-                if path.is_file() and path.resolve().is_relative_to(self.root):
-                    return self.parse(path.resolve())
+            for path in (base / "__init__.py", base.with_name(base.name + ".py") if parts else base / "__init__.py"):
+                try:
+                    if path.is_file() and (real := path.resolve()).is_relative_to(self.root):
+                        return real
+                except (OSError, ValueError, RuntimeError):  # a name too long, a loop of links
+                    continue
         return None
 
 
@@ -69,109 +102,257 @@ class Module:
 
     def __init__(self, project: Project, path: Path) -> None:
         self._project = project
-        self._path = path
-        self._name = path.relative_to(project.root).as_posix()
+        self.path = path
+        self.name = path.relative_to(project.root).as_posix()
         try:
-            data = path.read_bytes()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tree = ast.parse(data, filename=self._name)
-        except (OSError, ValueError, SyntaxError) as problem:
-            raise _unreadable(self._name, problem) from problem
-        self._lines = data.decode("utf-8", errors="replace").splitlines()
+            size = path.stat().st_size
+            self._data = path.read_bytes() if size <= _MAX_BYTES else b""
+        except OSError as problem:
+            reason = (problem.strerror or str(problem)).lower()
+            raise SchemaError(f"failed to read predictor source {self.name}: {reason}") from problem
+        if size > _MAX_BYTES:
+            raise SchemaError(f"failed to read predictor source {self.name}: it has {size} bytes")
         self._definitions: dict[str, ast.ClassDef | Function | ast.expr] = {}
         self._imports: dict[str, tuple[str, str, int]] = {}
-        self._collect(tree.body)
+        self._stars: list[tuple[str, int]] = []
+        self._unclear: set[int] = set()  # ids of the values of names that depend on what happens when the file runs
+        self._collect(parse(self._data, name=self.name).body, certain=True)
 
-    def _collect(self, body: list[ast.stmt]) -> None:
+    def _collect(self, body: Iterable[ast.stmt], *, certain: bool) -> None:
         for statement in body:
             match statement:
-                case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
-                    self._definitions[statement.name] = statement
-                case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    self._definitions[name] = value
+                case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                    self._define(name, statement, certain=certain)
+                case ast.Assign(targets=targets, value=value):
+                    for target in targets:
+                        self._assign(target, value, certain=certain)
                 case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                    self._definitions[name] = value
+                    self._define(name, value, certain=certain)
+                case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
+                    self._augment(name, op, value, certain=certain)
+                case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attr), args=[value])):
+                    self._mutate(name, attr, value, certain=certain)
                 case ast.ImportFrom(module=module, names=names, level=level):
                     for alias in names:
-                        self._imports[alias.asname or alias.name] = (module or "", alias.name, level)
+                        self._import(alias.asname or alias.name, (module or "", alias.name, level), certain=certain)
                 case ast.Import(names=names):
                     for alias in names:
                         bound = alias.asname or alias.name.partition(".")[0]
-                        self._imports[bound] = (alias.name if alias.asname else bound, "", 0)
+                        self._import(bound, (alias.name if alias.asname else bound, "", 0), certain=certain)
                 case ast.If(body=inner, orelse=other):
-                    self._collect([*inner, *other])
-                case ast.Try(body=inner, handlers=handlers):
-                    self._collect([*inner, *(line for handler in handlers for line in handler.body)])
+                    self._collect([*inner, *other], certain=False)
+                case ast.Try(body=inner, handlers=handlers, orelse=other, finalbody=last):
+                    handled = (line for handler in handlers for line in handler.body)
+                    self._collect([*inner, *handled, *other, *last], certain=False)
+                case ast.With(body=inner):
+                    self._collect(inner, certain=certain)
+                case _ if type(statement).__name__ == "TypeAlias":  # PEP 695, where this Python knows it
+                    self._define(statement.name.id, statement.value, certain=certain)  # type: ignore[attr-defined]
+
+    def _define(self, name: str, node: ast.ClassDef | Function | ast.expr, *, certain: bool) -> None:
+        """The last definition counts; of those under conditions, the first."""
+        if not certain and (name in self._definitions or name in self._imports):
+            self._unclear.add(id(self._definitions.get(name)))
+            return
+        self._imports.pop(name, None)
+        self._definitions[name] = node
+
+    def _import(self, name: str, origin: tuple[str, str, int], *, certain: bool) -> None:
+        if origin[1] == "*":
+            self._stars.append((origin[0], origin[2]))
+        elif certain or (name not in self._definitions and name not in self._imports):
+            self._definitions.pop(name, None)
+            self._imports[name] = origin
+
+    def _assign(self, target: ast.expr, value: ast.expr, *, certain: bool) -> None:
+        match target:
+            case ast.Name(id=name):
+                self._define(name, value, certain=certain)
+            case ast.Tuple(elts=parts) | ast.List(elts=parts) if isinstance(value, (ast.Tuple, ast.List)):
+                if len(parts) == len(value.elts):
+                    for part, own in zip(parts, value.elts, strict=True):
+                        self._assign(part, own, certain=certain)
+            case ast.Subscript(value=ast.Name(id=name), slice=key):
+                self._change(name, lambda old: ast.Dict(keys=[None, key], values=[old, value]), certain=certain)
+
+    def _augment(self, name: str, op: ast.operator, value: ast.expr, *, certain: bool) -> None:
+        self._change(name, lambda old: ast.BinOp(old, op, value), certain=certain)
+
+    def _mutate(self, name: str, method: str, value: ast.expr, *, certain: bool) -> None:
+        """`X.append(...)`, `X.extend(...)` and `D.update(...)` as the display that they amount to."""
+        if method == "append":
+            self._change(name, lambda old: ast.BinOp(old, ast.Add(), ast.List(elts=[value])), certain=certain)
+        elif method == "extend":
+            self._change(name, lambda old: ast.BinOp(old, ast.Add(), value), certain=certain)
+        elif method == "update":
+            self._change(name, lambda old: ast.Dict(keys=[None, None], values=[old, value]), certain=certain)
+
+    def _change(self, name: str, changed: Callable[[ast.expr], ast.expr], *, certain: bool) -> None:
+        old = self._definitions.get(name)
+        if isinstance(old, ast.expr):
+            new = ast.copy_location(changed(old), old)
+            self._definitions[name] = new
+            if not certain or id(old) in self._unclear:
+                self._unclear.add(id(new))
 
     def place(self, node: ast.AST) -> str:
         """`file:line:column`, with the source line and a mark below the column."""
         line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
-        where = f"{self._name}:{line}:{column + 1}"
-        if line > len(self._lines):
-            return where
-        text = self._lines[line - 1]
-        # the offset counts bytes of UTF-8
-        before = text.encode()[:column].decode(errors="replace")
+        where = f"{self.name}:{line}"
+        # as Python counts them: no other separators, and the offset counts bytes of UTF-8
+        lines = self._data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        if line > len(lines):
+            return f"{where}:{column + 1}"
+        text = lines[line - 1].decode("utf-8", errors="replace").removeprefix("\ufeff")
+        before = text.encode(errors="replace")[:column].decode(errors="replace")
         stripped = text.lstrip()
-        indent = len(before) - (len(text) - len(stripped))
-        return f"{where}\n    {stripped.rstrip()}\n    {' ' * max(indent, 0)}^"
+        mark = max(len(before) - (len(text) - len(stripped)), 0)
+        shown = "".join(letter if letter.isprintable() else " " for letter in stripped.rstrip())
+        return f"{where}:{len(before) + 1}\n    {shown}\n    {' ' * mark}^"
 
-    def dotted(self, node: ast.expr) -> str:
-        """The full name that `node` refers to, imports followed one step (`cog.Path`); empty if it is no name."""
+    def resolve(self, node: ast.expr, *, depth: int = _DEPTH) -> Target:
+        """What a name leads to, through imports, re-exports and aliases; empty if `node` is no name."""
         match node:
             case ast.Name(id=name):
-                if name in self._definitions or name not in self._imports:
-                    return name
-                module, original, _ = self._imports[name]
-                return f"{module}.{original}" if original else module
+                return self.lookup(name, depth=depth)
             case ast.Attribute(value=value, attr=attr):
-                head = self.dotted(value)
-                return f"{head}.{attr}" if head else ""
+                holder = self.resolve(value, depth=depth - 1) if depth else ""
+                if isinstance(holder, Module):
+                    return holder.lookup(attr, depth=depth - 1)
+                if isinstance(holder, Definition):
+                    inner = member(holder, attr, depth=depth - 1)
+                    return inner if inner is not None else ""
+                return f"{holder}.{attr}" if holder else ""
             case _:
                 return ""
+
+    def lookup(self, name: str, *, depth: int = _DEPTH) -> Target:
+        """What the top-level `name` of this file leads to."""
+        if depth <= 0:
+            return name
+        if name in self._definitions:
+            node = self._definitions[name]
+            if isinstance(node, (ast.Name, ast.Attribute)):
+                aliased = self.resolve(node, depth=depth - 1)
+                return aliased if aliased != "" else Definition(self, node)
+            return Definition(self, node)
+        if name in self._imports:
+            module, original, level = self._imports[name]
+            found = self._project.find(module, beside=self.path, level=level) if module or level else None
+            if not original:
+                return found or module
+            if found is not None and found is not self and found.has(original):
+                return found.lookup(original, depth=depth - 1)
+            whole = f"{module}.{original}" if module else original
+            return self._project.find(whole, beside=self.path, level=level) or "." * level + whole
+        for module, level in reversed(self._stars):
+            found = self._project.find(module, beside=self.path, level=level)
+            if found is not None and found is not self and found.has(name):
+                return found.lookup(name, depth=depth - 1)
+        return name
+
+    def has(self, name: str, *, seen: set[Path] | None = None) -> bool:
+        """Whether this file defines or imports the name, by a star too."""
+        seen = set() if seen is None else seen
+        if name in self._definitions or name in self._imports:
+            return True
+        seen.add(self.path)
+        stars = (self._project.find(module, beside=self.path, level=level) for module, level in self._stars)
+        return any(found and found.path not in seen and found.has(name, seen=seen) for found in stars)
+
+    def constant(self, name: str) -> Definition | None:
+        """The value assigned to a top-level name, here or where it is imported from, if the source alone tells."""
+        found = self.lookup(name)
+        if isinstance(found, Definition) and isinstance(found.node, ast.expr):
+            return None if found.module.is_unclear(found.node) else found
+        return None
+
+    def callables(self) -> list[str]:
+        """The names of the classes and functions of this file."""
+        return [name for name, node in self._definitions.items() if not isinstance(node, ast.expr)]
+
+    def is_unclear(self, node: ast.AST) -> bool:
+        """Whether `node`, the value of a top-level name, holds only under conditions."""
+        return id(node) in self._unclear
+
+    def definition(self, node: ast.expr) -> Definition | None:
+        """What a name of the project stands for; None for anything outside."""
+        found = self.resolve(node)
+        return found if isinstance(found, Definition) else None
 
     def final(self, node: ast.expr) -> str:
-        """The last part of the full name: `Path` for `cog.Path`, and for `P` after `from cog import Path as P`."""
-        return self.dotted(node).rpartition(".")[2]
+        """The last part of the full name outside the project: `Path` for `cog.Path` and what is an alias of it."""
+        found = self.resolve(node)
+        return found.rpartition(".")[2] if isinstance(found, str) else ""
 
     def imported_from(self, node: ast.expr) -> str:
-        """The module that a name was imported from, or empty."""
-        match node:
-            case ast.Name(id=name) if name in self._imports and name not in self._definitions:
-                return self._imports[name][0]
-            case ast.Attribute():
-                return self.dotted(node).rpartition(".")[0]
-            case _:
-                return ""
-
-    def definition(self, node: ast.expr, *, depth: int = 10) -> Definition | None:
-        """What a name stands for, in this file or in one of the project's that it is imported from."""
-        if depth == 0:
-            return None
-        match node:
-            case ast.Name(id=name) if name in self._definitions:
-                return Definition(self, self._definitions[name])
-            case ast.Name(id=name) if name in self._imports:
-                module, original, level = self._imports[name]
-                found = self._project.find(module, beside=self._path, level=level) if original else None
-                return found.definition(ast.Name(id=original), depth=depth - 1) if found else None
-            case ast.Attribute(value=ast.Name(id=name), attr=attr) if name in self._imports:
-                module, original, level = self._imports[name]
-                whole = ".".join(part for part in (module, original) if part)
-                found = self._project.find(whole, beside=self._path, level=level)
-                return found.definition(ast.Name(id=attr), depth=depth - 1) if found else None
-            case _:
-                return None
-
-    def lookup(self, name: str) -> Definition | None:
-        """The top-level definition of `name`."""
-        return self.definition(ast.Name(id=name))
+        """The module outside the project that a name was imported from, or empty."""
+        found = self.resolve(node)
+        return found.rpartition(".")[0] if isinstance(found, str) else ""
 
 
-def _unreadable(name: str, problem: Exception) -> SchemaError:
-    if isinstance(problem, SyntaxError):
-        line = (problem.text or "").strip()
-        details = f"{name}:{problem.lineno}:{problem.offset}: {problem.msg}" + (f"\n    {line}" if line else "")
-        return SchemaError(f"`{name}` is not valid Python", details=details)
-    return SchemaError(f"failed to read predictor source {name}: {problem}")
+def statements(body: Iterable[ast.stmt], *, depth: int = 20) -> Iterator[ast.stmt]:
+    """The statements of a block and of the conditions in it."""
+    for statement in body:
+        yield statement
+        if depth and isinstance(statement, (ast.If, ast.Try, ast.With)):
+            yield from statements(statement.body, depth=depth - 1)
+        if depth and isinstance(statement, (ast.If, ast.Try)):
+            yield from statements(statement.orelse, depth=depth - 1)
+
+
+def lineage(definition: Definition) -> list[Definition]:
+    """A class and those of its bases that are in the project, in the order in which Python looks (C3)."""
+    return _linear(definition, known={})
+
+
+def _linear(definition: Definition, *, known: dict[int, list[Definition]]) -> list[Definition]:
+    node = definition.node
+    if not isinstance(node, ast.ClassDef) or id(node) in known:
+        return known.get(id(node), [])
+    known[id(node)] = []  # a class that is its own base has none
+    bases = [base for expr in node.bases if (base := definition.module.definition(_plain(expr))) is not None]
+    rows = [_linear(base, known=known) for base in bases]
+    rows = [row for row in [*rows, [row[0] for row in rows if row]] if row]
+    order = [definition]
+    while rows:
+        tails = {id(item.node) for row in rows for item in row[1:]}
+        head = next((row[0] for row in rows if id(row[0].node) not in tails), rows[0][0])
+        order.append(head)
+        rows = [rest for row in rows if (rest := [item for item in row if item.node is not head.node])]
+    known[id(node)] = order
+    return order
+
+
+def _plain(expr: ast.expr) -> ast.expr:
+    """A base class without its type arguments: `Base` of `Base[int]`."""
+    return expr.value if isinstance(expr, ast.Subscript) else expr
+
+
+def base_names(definition: Definition) -> set[str]:
+    """The final names of all bases of a class that are outside the project."""
+    names = set()
+    for owner in lineage(definition):
+        assert isinstance(owner.node, ast.ClassDef)
+        names |= {owner.module.final(_plain(base)) for base in owner.node.bases}
+    return names - {""}
+
+
+def member(holder: Definition, name: str, *, depth: int = _DEPTH) -> Definition | None:
+    """The attribute, method or class inside a class of the project, inherited ones included."""
+    if depth <= 0 or not isinstance(holder.node, ast.ClassDef):
+        return None
+    for owner in lineage(holder):
+        assert isinstance(owner.node, ast.ClassDef)
+        found: ast.ClassDef | Function | ast.expr | None = None
+        for statement in statements(owner.node.body):
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=bound)], value=value) if bound == name:
+                    found = value
+                case ast.AnnAssign(target=ast.Name(id=bound), value=ast.expr() as value) if bound == name:
+                    found = value
+                case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef() if statement.name == name:
+                    found = statement
+        if found is not None:
+            return Definition(owner.module, found)
+    return None

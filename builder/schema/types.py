@@ -1,302 +1,232 @@
-"""Annotations of inputs and outputs → types that a schema can be written of."""
+"""Annotations of inputs and outputs → JSON schemas, in the shapes that Cog's clients expect."""
 
 from __future__ import annotations
 
 import ast
-import dataclasses
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from builder.schema.source import Definition, Module, Problem
+from builder.schema.annotations import (
+    LISTS,
+    OPAQUE_HINT,
+    Around,
+    Leaf,
+    arguments,
+    final,
+    leaves,
+    only,
+    unknown,
+    written,
+)
+from builder.schema.literals import UNKNOWN, known
+from builder.schema.models import base_kind, model
+from builder.schema.source import Module, Problem
 
+Schema: TypeAlias = dict[str, Any]
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Scalar:
-    """One of `str int float bool Path File Secret object`."""
-
-    name: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ListOf:
-    """A JSON array."""
-
-    item: Type
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DictOf:
-    """A JSON object with any keys and values of one type."""
-
-    value: Type
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """A field of a model."""
-
-    name: str
-    type: Type
-    nullable: bool
-    required: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A class whose instances are JSON objects."""
-
-    fields: tuple[Field, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class UnionOf:
-    """One of several types."""
-
-    items: tuple[Type, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class IteratorOf:
-    """A stream of values; `concatenate` if they are pieces of one text."""
-
-    item: Type
-    concatenate: bool = False
-
-
-Type: TypeAlias = Scalar | ListOf | DictOf | Model | UnionOf | IteratorOf
-
-OBJECT = Scalar(name="object")
-STRING = Scalar(name="str")
-
-_SCALARS = {
-    **{name: Scalar(name=name) for name in ("str", "int", "float", "bool", "Path", "File", "Secret")},
-    "PathLike": Scalar(name="Path"),
-    "URLPath": Scalar(name="Path"),
-    "Any": OBJECT,
-    "dict": OBJECT,
-    "Dict": OBJECT,
+_SCALARS: dict[str, Schema] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer"},
+    "float": {"type": "number"},
+    "bool": {"type": "boolean"},
+    "Path": {"type": "string", "format": "uri"},
+    "PathLike": {"type": "string", "format": "uri"},
+    "URLPath": {"type": "string", "format": "uri"},
+    "File": {"type": "string", "format": "uri"},
+    "Secret": {"type": "string", "format": "password", "writeOnly": True, "x-cog-secret": True},
+    "Any": {"type": "object"},
+    "dict": {"type": "object"},
+    "Dict": {"type": "object"},
 }
-_LISTS = {"list", "List"}
-_DICTS = {"dict", "Dict"}
-_ITERATORS = {"Iterator", "AsyncIterator", "Generator", "AsyncGenerator", "Iterable", "AsyncIterable"}
-_CONCATENATES = {"ConcatenateIterator", "AsyncConcatenateIterator"}
-_MODEL_BASES = {"BaseModel", "TypedDict", "NamedTuple"}
-_OPAQUE_HINT = "mark it opaque with `Annotated[..., cog.Opaque]`"
+_DICTS = frozenset({"dict", "Dict"})
+_ITERATORS = frozenset({"Iterator", "AsyncIterator", "Generator", "AsyncGenerator", "Iterable", "AsyncIterable"})
+_CONCATENATES = frozenset({"ConcatenateIterator", "AsyncConcatenateIterator"})
+_INPUT_HINT = "inputs are str, int, float, bool, Path, Secret, dict, a list of these, Optional or a union of these"
 
 
-def input_type(node: ast.expr, *, module: Module) -> tuple[Type, bool]:
-    """The type of a parameter, and whether it may be null."""
-    node = unquoted(node, module=module)
-    items, nullable = _alternatives(node, module=module)
-    if len(items) == 1:
-        return _input(items[0], module=module), nullable
-    types = []
-    for item in items:
-        kind = _input(item, module=module)
-        if isinstance(kind, Scalar) and kind.name in {"Path", "File", "Secret"}:
-            raise Problem(f"{kind.name} is not supported in union inputs", module=module, node=item)
-        if isinstance(kind, UnionOf):
-            raise Problem("nested union inputs are not supported", module=module, node=item)
-        types.append(kind)
-    return UnionOf(items=tuple(types)), nullable
+def input_type(node: ast.expr, *, module: Module, around: Around | None = None) -> tuple[Schema, bool]:
+    """The schema of a parameter, and whether it may be null."""
+    found, nullable = leaves(node, module=module)
+    if not found:
+        message = "union inputs must include at least one non-None type"
+        raise Problem(message, module=module, node=node, hint=_INPUT_HINT)
+    around = around or Around()
+    made = [(_input(leaf, around=around.into(leaf)), leaf) for leaf in found]
+    if len(made) == 1:
+        return made[0][0], nullable
+    for schema, leaf in made:
+        forbidden = _file_within(schema)
+        if forbidden:
+            name = "File" if final(leaf) == "File" else forbidden
+            raise Problem(
+                f"{name} is not supported in union inputs",
+                module=leaf.module,
+                node=leaf.node,
+                hint="give the file and the other value an input each, both Optional",
+            )
+    return {"anyOf": [schema for schema, _ in made]}, nullable
 
 
-def output_type(node: ast.expr, *, module: Module) -> Type:
-    """The type of what a runner returns or yields."""
-    node = unquoted(node, module=module)
-    if isinstance(node, ast.Subscript):
-        name = module.final(node.value)
-        if name in _CONCATENATES:
-            inner = _arguments(node)[0]
-            if module.final(unquoted(inner, module=module)) != "str":
-                got = ast.unparse(inner)
-                raise Problem(f"{name} element type must be str, got {got}", module=module, node=inner)
-            return IteratorOf(item=STRING, concatenate=True)
-        if name in _ITERATORS:
-            return IteratorOf(item=_output(_arguments(node)[0], module=module, seen=()))
-    elif module.final(node) in _CONCATENATES:
-        return IteratorOf(item=STRING, concatenate=True)
-    return _output(node, module=module, seen=())
-
-
-def unquoted(node: ast.expr, *, module: Module) -> ast.expr:
-    """The annotation itself: strings parsed, `Annotated[T, ...]` opened unless it says that T is opaque."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        try:
-            parsed = ast.parse(node.value, mode="eval").body
-        except SyntaxError as problem:
-            raise Problem(f"the annotation {node.value!r} is not Python", module=module, node=node) from problem
-        for part in ast.walk(parsed):
-            ast.copy_location(part, node)
-        return unquoted(parsed, module=module)
-    if isinstance(node, ast.Subscript) and module.final(node.value) == "Annotated":
-        kind, *notes = _arguments(node)
-        if any(module.final(note.func if isinstance(note, ast.Call) else note) == "Opaque" for note in notes):
-            return ast.copy_location(ast.Name(id="dict"), node)
-        return unquoted(kind, module=module)
-    return node
-
-
-def _alternatives(node: ast.expr, *, module: Module) -> tuple[list[ast.expr], bool]:
-    """The members of `X | Y`, `Union[X, Y]` or `Optional[X]` without None, and whether None was one."""
-    members: list[ast.expr]
-    match node:
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            members = [left, right]
-        case ast.Subscript(value=value) if module.final(value) == "Union":
-            members = _arguments(node)
-        case ast.Subscript(value=value) if module.final(value) == "Optional":
-            items, _ = _alternatives(unquoted(_arguments(node)[0], module=module), module=module)
-            return items, True
-        case _:
-            is_none = isinstance(node, ast.Constant) and node.value is None
-            return ([], True) if is_none else ([node], False)
-    found = [_alternatives(unquoted(member, module=module), module=module) for member in members]
-    return [item for items, _ in found for item in items], any(null for _, null in found)
-
-
-def _input(node: ast.expr, *, module: Module) -> Type:
-    node = unquoted(node, module=module)
-    if isinstance(node, ast.Subscript):
-        name = module.final(node.value)
-        if name in _LISTS:
-            inner = unquoted(_arguments(node)[0], module=module)
-            items, nullable = _alternatives(inner, module=module)
-            if (
-                nullable
-                or len(items) != 1
-                or (isinstance(inner, ast.Subscript) and module.final(inner.value) in _LISTS)
-            ):
-                written = ast.unparse(node)
-                raise Problem(f"nested generics like {written} are not supported", module=module, node=node)
-            return ListOf(item=_input(inner, module=module))
+def _input(leaf: Leaf, *, around: Around) -> Schema:
+    if leaf.opaque is not None:
+        return leaf.opaque
+    name, module = final(leaf), leaf.module
+    if isinstance(leaf.node, ast.Subscript):
+        if name in LISTS:
+            return _input_list(leaf, around=around)
         if name in _DICTS:
-            return OBJECT
-        raise Problem(f"{name or ast.unparse(node.value)}[...] is not a supported input type", module=module, node=node)
-    name = module.final(node)
-    definition = module.definition(node)
-    if definition is None:
-        if name in _SCALARS:
-            return _SCALARS[name]
-        if name in _LISTS:
-            return ListOf(item=OBJECT)
-    elif isinstance(definition.node, ast.ClassDef):
-        if any(base in {"TypedDict"} for base in _base_names(definition)):
-            return OBJECT
-    elif isinstance(definition.node, ast.expr):
-        kind, nullable = input_type(definition.node, module=definition.module)
-        if not nullable:
-            return kind
-    raise _unknown(node, module=module)
-
-
-def _output(node: ast.expr, *, module: Module, seen: tuple[ast.AST, ...]) -> Type:
-    node = unquoted(node, module=module)
-    items, nullable = _alternatives(node, module=module)
-    if nullable and items:
-        raise Problem("unsupported output type: Optional is not allowed as a return type", module=module, node=node)
-    if len(items) > 1:
-        raise Problem("union types are not supported as output", module=module, node=node)
-    if isinstance(node, ast.Subscript):
-        name = module.final(node.value)
-        arguments = _arguments(node)
-        if name in _LISTS:
-            return ListOf(item=_output(arguments[0], module=module, seen=seen))
-        if name in _DICTS and len(arguments) == 2:
-            return DictOf(value=_output(arguments[1], module=module, seen=seen))
-        raise Problem(f"unsupported output type: {ast.unparse(node)}", module=module, node=node)
-    definition = module.definition(node)
-    if definition is not None and isinstance(definition.node, ast.ClassDef):
-        if definition.node in seen:
-            return OBJECT  # a model within itself
-        return _model(definition, node=node, module=module, seen=(*seen, definition.node))
-    if definition is not None and isinstance(definition.node, ast.expr):
-        return _output(definition.node, module=definition.module, seen=(*seen, definition.node))
-    name = module.final(node)
+            return dict(_SCALARS["dict"])
+        if name == "Literal":
+            return _literal(leaf)
+        kind = name or written(leaf.node.value)
+        raise Problem(f"{kind}[...] is not a supported input type", module=module, node=leaf.node, hint=_INPUT_HINT)
     if name in _SCALARS:
-        return _SCALARS[name]
-    if name in _LISTS:
-        return ListOf(item=OBJECT)
-    raise _unknown(node, module=module)
+        return dict(_SCALARS[name])
+    if name in LISTS:
+        return {"type": "array", "items": {}}
+    definition = module.definition(leaf.node)
+    if definition is None or not isinstance(definition.node, ast.ClassDef):
+        raise unknown(leaf)
+    if base_kind(definition) == "TypedDict":
+        return dict(_SCALARS["dict"])
+    written_name = written(leaf.node)
+    raise Problem(
+        f"unsupported type: {written_name}",
+        module=module,
+        node=leaf.node,
+        hint=f"take a `dict` and make the {written_name} of it in the method, or "
+        + OPAQUE_HINT.format(written_name).partition(",")[0],
+    )
 
 
-def _model(definition: Definition, *, node: ast.expr, module: Module, seen: tuple[ast.AST, ...]) -> Type:
-    if not _is_model(definition):
+def _input_list(leaf: Leaf, *, around: Around) -> Schema:
+    inner, nullable = input_type(only(leaf), module=leaf.module, around=around)
+    nested = nullable or "anyOf" in inner or inner.get("type") == "array"
+    if nested and _file_within(inner):
+        text = written(leaf.node)
+        hint = "files can be a list, but not a list in a list or one with None"
+        raise Problem(f"nested generics like {text} are not supported", module=leaf.module, node=leaf.node, hint=hint)
+    return {"type": "array", "items": {**inner, "nullable": True} if nullable else inner}
+
+
+def _file_within(schema: Schema) -> str:
+    """`Path` or `Secret` if values of the schema hold such a thing; else empty."""
+    if "format" in schema:
+        return "Secret" if schema["format"] == "password" else "Path"
+    parts = [schema["items"]] if "items" in schema else schema.get("anyOf", [])
+    return next((name for part in parts if (name := _file_within(part))), "")
+
+
+def _literal(leaf: Leaf) -> Schema:
+    """`Literal["a", "b"]`: one of the values, all of one type."""
+    assert isinstance(leaf.node, ast.Subscript)
+    values = [known(part, module=leaf.module) for part in arguments(leaf.node)]
+    kind = enum_type(values)
+    if kind is None:
+        message = f"{written(leaf.node)} is not supported: its values must be all texts, all numbers or all booleans"
+        raise Problem(message, module=leaf.module, node=leaf.node)
+    return {"type": kind, "enum": values}
+
+
+def enum_type(values: list[Any]) -> str | None:
+    """The JSON type that all of the values have; None if there is none."""
+    if any(value is UNKNOWN for value in values):
+        return None
+    kinds = {type(value) for value in values if value is not None}
+    names: dict[frozenset[type], str] = {
+        frozenset({str}): "string",
+        frozenset({int}): "integer",
+        frozenset({float}): "number",
+        frozenset({int, float}): "number",
+        frozenset({bool}): "boolean",
+    }
+    return names.get(frozenset(kinds))
+
+
+def output_type(node: ast.expr, *, module: Module) -> Schema:
+    """The schema of what a runner returns or yields."""
+    found, nullable = leaves(node, module=module)
+    if nullable and not found:
+        return {"type": "object", "nullable": True}  # `-> None`: OpenAPI 3.0 has no type of null alone
+    if len(found) == 1 and not nullable:
+        leaf = found[0]
+        name = final(leaf) if leaf.opaque is None else ""
+        if name in _CONCATENATES:
+            return _concatenated(leaf, name=name)
+        if name in _ITERATORS and isinstance(leaf.node, ast.Subscript):
+            items = _output(arguments(leaf.node)[0], module=leaf.module, around=Around())
+            return {"type": "array", "items": items, "x-cog-array-type": "iterator"}
+    return _output(node, module=module, around=Around())
+
+
+def _concatenated(leaf: Leaf, *, name: str) -> Schema:
+    if isinstance(leaf.node, ast.Subscript):
+        inner = only(leaf)
+        items, nullable = leaves(inner, module=leaf.module)
+        if nullable or len(items) != 1 or isinstance(items[0].node, ast.Subscript) or final(items[0]) != "str":
+            raise Problem(
+                f"{name} element type must be str, got {written(inner)}",
+                module=leaf.module,
+                node=inner,
+                hint="write `Iterator[...]` for a stream of other values",
+            )
+    return {
+        "type": "array",
+        "items": {"type": "string"},
+        "x-cog-array-type": "iterator",
+        "x-cog-array-display": "concatenate",
+    }
+
+
+def field_type(node: ast.expr, *, module: Module, around: Around) -> tuple[Schema, bool]:
+    """The schema of a field of a model that is returned, and whether it may be null."""
+    found, nullable = leaves(node, module=module)
+    if len(found) != 1:
+        raise Problem("union types are not supported as output", module=module, node=node, hint=_UNION_HINT)
+    return _output_leaf(found[0], around=around), nullable
+
+
+_UNION_HINT = "return a `BaseModel` with an Optional field for each, or `dict`"
+
+
+def _output(node: ast.expr, *, module: Module, around: Around) -> Schema:
+    found, nullable = leaves(node, module=module)
+    if nullable and len(found) == 1:
         raise Problem(
-            f"unsupported output type: {ast.unparse(node)} is neither a BaseModel, a TypedDict nor a dataclass",
+            "unsupported output type: Optional is not allowed as a return type",
             module=module,
             node=node,
+            hint="return a `BaseModel` with an Optional field, or raise an error where there is no result",
         )
-    fields: dict[str, Field] = {}
-    for owner in reversed(lineage(definition)):
-        assert isinstance(owner.node, ast.ClassDef)
-        for statement in owner.node.body:
-            if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
-                continue
-            name = statement.target.id
-            annotation = unquoted(statement.annotation, module=owner.module)
-            if isinstance(annotation, ast.Subscript) and owner.module.final(annotation.value) == "ClassVar":
-                continue
-            items, nullable = _alternatives(annotation, module=owner.module)
-            if len(items) != 1:
-                raise Problem("union types are not supported as output", module=owner.module, node=annotation)
-            kind = _output(items[0], module=owner.module, seen=seen)
-            required = statement.value is None and not nullable
-            fields[name] = Field(name=name, type=kind, nullable=nullable, required=required)
-    return Model(fields=tuple(fields.values()))
+    if len(found) != 1:
+        raise Problem("union types are not supported as output", module=module, node=node, hint=_UNION_HINT)
+    return _output_leaf(found[0], around=around)
 
 
-def _is_model(definition: Definition) -> bool:
-    if _MODEL_BASES & set(_base_names(definition)):
-        return True
-    for owner in lineage(definition):
-        assert isinstance(owner.node, ast.ClassDef)
-        for decorator in owner.node.decorator_list:
-            called = decorator.func if isinstance(decorator, ast.Call) else decorator
-            if owner.module.final(called) == "dataclass":
-                return True
-    return False
-
-
-def lineage(definition: Definition) -> list[Definition]:
-    """A class and those of its bases that are in the project, the class first, each once."""
-    found: list[Definition] = []
-    waiting = [definition]
-    while waiting:
-        owner = waiting.pop(0)
-        if not isinstance(owner.node, ast.ClassDef) or any(owner.node is known.node for known in found):
-            continue
-        found.append(owner)
-        bases = (owner.module.definition(base) for base in owner.node.bases)
-        waiting = [base for base in bases if base is not None] + waiting
-    return found
-
-
-def _base_names(definition: Definition) -> list[str]:
-    names = []
-    for owner in lineage(definition):
-        assert isinstance(owner.node, ast.ClassDef)
-        names += [owner.module.final(base) for base in owner.node.bases]
-    return names
-
-
-def _arguments(node: ast.expr) -> list[ast.expr]:
-    assert isinstance(node, ast.Subscript)
-    return node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-
-
-def _unknown(node: ast.expr, *, module: Module) -> Problem:
-    name = ast.unparse(node)
-    origin = module.imported_from(node)
-    if origin:
-        message = (
-            f"cannot resolve type '{name}' (imported from '{origin}') - external types cannot be statically analyzed."
-            f" If this is a JSON-shaped third-party type, {_OPAQUE_HINT}"
-        )
-        return Problem(message, module=module, node=node)
-    if name == "None":
-        return Problem(
-            "cannot resolve type 'None' - it is not a primitive type; say what the runner returns",
-            module=module,
-            node=node,
-        )
-    return Problem(f"unsupported type: {name}", module=module, node=node)
+def _output_leaf(leaf: Leaf, *, around: Around) -> Schema:
+    if leaf.opaque is not None:
+        return leaf.opaque
+    name, module = final(leaf), leaf.module
+    holder = leaf.node.value if isinstance(leaf.node, ast.Subscript) else leaf.node
+    definition = module.definition(holder)
+    if definition is not None and isinstance(definition.node, ast.ClassDef):
+        if definition.node in around.models:
+            return {"type": "object"}  # a model within itself
+        return model(definition, leaf=leaf, around=around.into(leaf, model=definition.node), field_type=field_type)
+    around = around.into(leaf)
+    if isinstance(leaf.node, ast.Subscript):
+        if name in LISTS:
+            return {"type": "array", "items": _output(only(leaf), module=module, around=around)}
+        if name in _DICTS and len(arguments(leaf.node)) == 2:
+            value = _output(arguments(leaf.node)[1], module=module, around=around)
+            return {"type": "object", "additionalProperties": value}
+        if name == "Literal":
+            return _literal(leaf)
+        kind = name or written(leaf.node.value)
+        hint = "outputs are str, int, float, bool, Path, dict, a `BaseModel`, or lists and iterators of these"
+        message = f"unsupported output type: {kind}[...] is not a supported output type"
+        raise Problem(message, module=module, node=leaf.node, hint=hint)
+    if name in _SCALARS:
+        return dict(_SCALARS[name])
+    if name in LISTS:
+        return {"type": "array", "items": {"type": "object"}}
+    raise unknown(leaf)

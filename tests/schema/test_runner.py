@@ -33,6 +33,7 @@ def output(folder: Path, returns: str, *, before: str = "") -> Any:
         ("str", {"type": "string"}),
         ("Path", {"type": "string", "format": "uri"}),
         ("Any", {"type": "object"}),
+        ("None", {"type": "object", "nullable": True}),
         ("dict", {"type": "object"}),
         ("dict[str, int]", {"type": "object", "additionalProperties": {"type": "integer"}}),
         ("List[Path]", {"type": "array", "items": {"type": "string", "format": "uri"}}),
@@ -97,8 +98,7 @@ def test_other_models(tmp_path: Path, kind: str) -> None:
         ("Optional[str]", "unsupported output type: Optional is not allowed as a return type"),
         ("str | int", "union types are not supported as output"),
         ("ConcatenateIterator[int]", "ConcatenateIterator element type must be str, got int"),
-        ("None", "cannot resolve type 'None' - it is not a primitive type"),
-        ("tuple[int, int]", "unsupported output type: tuple[int, int]"),
+        ("tuple[int, int]", "unsupported output type: tuple[...] is not a supported output type"),
         ("Plain", "unsupported output type: Plain is neither"),
     ],
 )
