@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("builder.cli.run:run", "Run one prediction"),
     "serve": ("builder.cli.serve:serve", "Serve predictions over HTTP"),
     "exec": ("builder.cli.exec:exec_", "Run a command in the image's environment"),
+    "schema": ("builder.cli.schema:command", "Print the inputs and outputs of a model"),
     "image": ("builder.cli.image:image", "List, inspect, remove, export and import images"),
     "cache": ("builder.cli.cache:cache", "See and bound what is kept on disk"),
 }
