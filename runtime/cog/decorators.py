@@ -15,7 +15,7 @@ def streaming(function: Optional[Function] = None) -> Any:
     return function
 
 
-def concurrent(max: int) -> Callable[[Function], Function]:  # noqa: A002  # the name is the interface
+def concurrent(function: Optional[Function] = None, *, max: int = 1) -> Any:  # noqa: A002  # the name is the interface
     """Let up to `max` predictions run at a time; more than one needs an `async def`."""
     if isinstance(max, bool) or not isinstance(max, int):
         raise TypeError("concurrent max must be an integer")
@@ -28,4 +28,8 @@ def concurrent(max: int) -> Callable[[Function], Function]:  # noqa: A002  # the
         function.__cog_concurrent_max__ = max  # type: ignore[attr-defined]
         return function
 
-    return mark
+    if function is None:
+        return mark
+    if not callable(function):
+        raise TypeError("concurrent must be used as @concurrent or @concurrent(max=...)")
+    return mark(function)

@@ -105,6 +105,8 @@ class URLFile(io.IOBase):
     """The content of a URL, fetched when it is first read; can be pickled until then."""
 
     def __init__(self, url: str, filename: Optional[str] = None) -> None:
+        if not str(url).lower().startswith(("http://", "https://")):
+            raise ValueError("URLFile requires URL to conform to HTTP or HTTPS protocol")
         self._url = url
         self._filename = filename
         self._response: Any = None
@@ -134,6 +136,12 @@ class URLFile(io.IOBase):
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._open())
+
+    def __getattr__(self, name: str) -> Any:
+        # What else an answer has: `headers`, `status`, `readinto`.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._open(), name)
 
     def close(self) -> None:
         """Close the connection, if one was opened."""

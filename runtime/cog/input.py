@@ -1,12 +1,17 @@
 """`Input(...)`: what a run method says of one of its parameters.  Standard library only.
 
 The builder reads these calls from the source, never by running them; here they only carry the default.
+The module itself can be called: `@cog.input("text", type=str)` is what models of 2021 wrote (see `cog.declared`).
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, List, Optional, Union
+
+from cog.declared import declare_input
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ def Input(  # noqa: N802  # the name is the interface
     `accept` names the media types of a file (`image/*`).
     """
     if default_factory is not None:
-        raise TypeError("default_factory is not supported: the default of an input must be a literal value")
+        raise TypeError("default_factory is not supported in Input(). Use a literal default value: Input(default=...)")
     if choices is not None:
         choices = list(choices)
     return FieldInfo(
@@ -60,3 +65,10 @@ def Input(  # noqa: N802  # the name is the interface
         deprecated=deprecated,
         accept=accept,
     )
+
+
+class _Callable(ModuleType):
+    __call__ = staticmethod(declare_input)
+
+
+sys.modules[__name__].__class__ = _Callable

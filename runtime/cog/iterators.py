@@ -15,5 +15,10 @@ class AsyncConcatenateIterator(AsyncIterator[Item]):
     """Like `ConcatenateIterator`, from an `async def`."""
 
 
-class Opaque:
-    """`Annotated[T, Opaque]`: any JSON object, not looked into when the schema is made."""
+class _Opaque:
+    def __repr__(self) -> str:
+        return "cog.Opaque"
+
+
+Opaque = _Opaque()
+"""`Annotated[T, Opaque]`: any JSON object, not looked into when the schema is made."""

@@ -16,14 +16,17 @@ class BaseModel:
 
     def __init_subclass__(cls, *, auto_dataclass: bool = True, init: bool = True, **options: Any) -> None:
         super().__init_subclass__()
-        primary = cls.__mro__[1]
+        primary, *others = cls.__bases__
         if not issubclass(primary, BaseModel):
-            raise TypeError(f"Primary base class of {cls.__name__} must be BaseModel or a subclass of it")
-        for other in cls.__bases__[1:]:
-            if dataclasses.is_dataclass(other) and not issubclass(other, BaseModel):
-                raise TypeError(f"Cannot mix dataclass {other.__name__} into the BaseModel {cls.__name__}")
-        if primary is not BaseModel and getattr(primary, "_cog_auto_dataclass", False) and not auto_dataclass:
-            raise ValueError(f"{cls.__name__} cannot set auto_dataclass=False: {primary.__name__} is a dataclass")
+            raise TypeError(f'Primary base class of "{cls.__name__}" must inherit from BaseModel')
+        if not auto_dataclass and vars(primary).get("_cog_auto_dataclass"):
+            raise ValueError(
+                f'Primary base class of "{cls.__name__}" ("{primary.__name__}") has auto_dataclass=True, but '
+                f'"{cls.__name__}" has auto_dataclass=False. This creates broken field inheritance.'
+            )
+        for other in others:
+            if dataclasses.is_dataclass(other):
+                raise TypeError(f'Cannot mixin dataclass "{other.__name__}" while inheriting from `BaseModel`')
         cls._cog_auto_dataclass = auto_dataclass
         if auto_dataclass:
             dataclasses.dataclass(init=init, **options)(cls)

@@ -12,11 +12,9 @@ import os
 import sys
 import warnings
 from types import ModuleType
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
-from cog.runner import BasePredictor, BaseRunner
-
-_FRAMEWORK = (BaseRunner, BasePredictor, object)
+from cog.runner import BasePredictor, defines
 
 
 def load_module(path: str) -> ModuleType:
@@ -36,42 +34,55 @@ def load_module(path: str) -> ModuleType:
     return module
 
 
-def load_predictor_from_ref(ref: str) -> Any:
-    """The model of a reference: an instance of its class, or its function."""
+def load_target(ref: str) -> Any:
+    """What a reference names, as it stands in its module: a class or a function.
+
+    Without a name it is `Runner`, else `Predictor`.  FileNotFoundError, AttributeError or ValueError if there is none.
+    """
     path, _, name = ref.partition(":")
     if not os.path.exists(path):
         raise FileNotFoundError(f"the model's file does not exist: {path}")
     module = load_module(path)
-    if not name:
-        name = next((candidate for candidate in ("Runner", "Predictor") if hasattr(module, candidate)), "")
-        if not name:
-            raise AttributeError(f"module {module.__name__!r} has no Runner or Predictor")
-        if name == "Predictor":
-            warnings.warn("the name Predictor is deprecated, use Runner", DeprecationWarning, stacklevel=2)
-    target = getattr(module, name)
-    return target() if inspect.isclass(target) else target
+    return getattr(module, name or _default_name(module))
 
 
-def run_method(model: Any) -> Callable[..., Any]:
-    """The function that answers a prediction: `run` or `predict` of an object, or the function itself."""
-    if inspect.isfunction(model):
-        return model
-    kind = type(model)
+def load_predictor_from_ref(ref: str) -> Any:
+    """The model of a reference: an instance of its class, or its function."""
+    target = load_target(ref)
+    if not inspect.isclass(target):
+        return target
+    check_runner(target)
+    return target()
+
+
+def check_runner(kind: type) -> None:
+    """ValueError unless a class defines exactly one of `run` and `predict`; warns of what is old in it."""
     name = kind.__name__
-    has_run, has_predict = (_defines(kind, method) for method in ("run", "predict"))
+    has_run, has_predict = defines(kind, "run"), defines(kind, "predict")
     if has_run and has_predict:
         raise ValueError(f"{name} must define either run() or predict(), not both")
     if not has_run and not has_predict:
         raise ValueError(f"run or predict method not found: {name}")
     if has_predict:
-        warnings.warn("predict() is deprecated, use run()", DeprecationWarning, stacklevel=2)
-    method: Callable[..., Any] = model.run if has_run else model.predict
-    return method
+        warnings.warn(f"{name}.predict() is deprecated; use run() instead", DeprecationWarning, stacklevel=3)
+    if BasePredictor in kind.__mro__[1:]:
+        warnings.warn("BasePredictor is deprecated; use BaseRunner instead", DeprecationWarning, stacklevel=3)
+
+
+def run_method(model: Any) -> Callable[..., Any]:
+    """The function that answers a prediction: `run` or `predict` of an object, or the function itself."""
+    if inspect.isroutine(model):
+        return model
+    for name in ("run", "predict"):
+        if defines(type(model), name):
+            method: Callable[..., Any] = getattr(model, name)
+            return method
+    raise ValueError(f"run or predict method not found: {type(model).__name__}")
 
 
 def train_method(model: Any) -> Callable[..., Any]:
     """The function that answers a training: a function, or the method `train` of an object."""
-    if inspect.isfunction(model):
+    if inspect.isroutine(model):
         return model
     method = getattr(model, "train", None)
     if not callable(method):
@@ -80,5 +91,30 @@ def train_method(model: Any) -> Callable[..., Any]:
     return function
 
 
-def _defines(kind: type, method: str) -> bool:
-    return any(method in vars(base) for base in kind.__mro__ if base not in _FRAMEWORK)
+def _default_name(module: ModuleType) -> str:
+    runner = getattr(module, "Runner", None)
+    problem = _why_not(runner)
+    if problem is None:
+        if hasattr(module, "Predictor"):
+            text = "Both Runner and Predictor are defined; using Runner. Name the class if that is not meant."
+            warnings.warn(text, UserWarning, stacklevel=4)
+        return "Runner"
+    if hasattr(module, "Predictor"):
+        warnings.warn("Predictor is deprecated; use Runner instead", DeprecationWarning, stacklevel=4)
+        return "Predictor"
+    if runner is not None:
+        raise problem
+    raise AttributeError(f"module {module.__name__!r} has no Runner or Predictor")
+
+
+def _why_not(runner: Any) -> Optional[Exception]:
+    """What is wrong with something called `Runner`; None if it can be served."""
+    if not inspect.isclass(runner):
+        return None if callable(runner) else TypeError("Runner exists but is not a class or callable")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check_runner(runner)
+    except ValueError as problem:
+        return problem
+    return None

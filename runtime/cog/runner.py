@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Optional
 
 from cog.scope import Scope, current_scope
 
@@ -17,14 +17,17 @@ class BaseRunner:
     def setup(self, weights: Any = None) -> Any:
         """Load the model.  `weights`, if declared, is the environment's `COG_WEIGHTS` or None."""
 
-    def run(self, **inputs: Any) -> Any:
-        """Answer one prediction."""
-        raise NotImplementedError(f"{type(self).__name__} must define run()")
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Answer one prediction.  A model that defines `predict` answers with that."""
+        if defines(type(self), "predict") and not defines(type(self), "run"):
+            return self.predict(*args, **kwargs)
+        raise NotImplementedError("run has not been implemented by parent class.")
 
-    def predict(self, **inputs: Any) -> Any:
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
         """The old name of `run`."""
-        warnings.warn("predict() is deprecated, use run()", DeprecationWarning, stacklevel=2)
-        return self.run(**inputs)
+        name = type(self).__name__
+        warnings.warn(f"{name}.predict() is deprecated; use run() instead", DeprecationWarning, stacklevel=2)
+        return self.run(*args, **kwargs)
 
     @property
     def scope(self) -> Scope:
@@ -38,3 +41,30 @@ class BaseRunner:
 
 class BasePredictor(BaseRunner):
     """The old name of `BaseRunner`, for models that define `predict`."""
+
+
+class Predictor(BaseRunner):
+    """The base class of 2021, whose inputs `@cog.input` declares on `predict`."""
+
+
+class Model(BaseRunner):
+    """The first base class of all, whose inputs `@cog.input` declares on `run`."""
+
+
+FRAMEWORK = (BaseRunner, BasePredictor, Predictor, Model, object)
+"""Classes whose methods are not a model's own."""
+
+
+def defines(kind: type, method: str) -> bool:
+    """Whether a class or one that it inherits from, up to our own, has such a method."""
+    return owner(kind, method) is not None
+
+
+def owner(kind: type, method: str) -> Optional[type]:
+    """The class that has it.  What comes after our own base in the order of inheritance does not count."""
+    for base in kind.__mro__:
+        if base in FRAMEWORK:
+            return None
+        if callable(vars(base).get(method)):
+            return base
+    return None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import pickle
@@ -7,12 +8,15 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import cog
 import pytest
+from cog.declared import declared
 from cog.files import decode_data_url, get_filename
 from cog.predictor import load_predictor_from_ref, run_method
 from cog.scope import Scope
+from cog.worker.inputs import InputError, Signature
 from runtime_image import SDK
 
 import builder
@@ -95,17 +99,56 @@ def test_base_model() -> None:
     class Child(Parent):
         b: int = 1
 
-    assert Child(a="x").b == 1
-    with pytest.raises(ValueError, match="auto_dataclass=False"):
+    class Frozen(cog.BaseModel, frozen=True):
+        a: str
 
-        class Plain(Parent, auto_dataclass=False):
-            pass
+    class Empty(cog.BaseModel, init=False):
+        a: str = "x"
+
+    assert Child(a="x").b == 1
+    assert Child("x") == Child("x", 1)
+    with pytest.raises(AttributeError):
+        Frozen("x").a = "y"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Empty(a="y")  # type: ignore[call-arg]
 
     class Free(cog.BaseModel, auto_dataclass=False):
         a: str
 
     with pytest.raises(TypeError):
         Free(a="x")  # type: ignore[call-arg]
+
+    class Again(Free):
+        b: int
+
+    assert Again(b=2).b == 2
+
+
+def test_base_models_that_cannot_be() -> None:
+    class Parent(cog.BaseModel):
+        a: str
+
+    class Other(cog.BaseModel):
+        b: str
+
+    @dataclasses.dataclass
+    class Plain:
+        b: str
+
+    class Mixin:
+        pass
+
+    class Fine(Parent, Mixin):
+        pass
+
+    assert Fine("x").a == "x"
+    with pytest.raises(ValueError, match='has auto_dataclass=True, but "Manual" has auto_dataclass=False'):
+        type("Manual", (Parent,), {}, auto_dataclass=False)
+    with pytest.raises(TypeError, match='Primary base class of "Second" must inherit from BaseModel'):
+        type("Second", (Mixin, cog.BaseModel), {})
+    for other in (Plain, Other):
+        with pytest.raises(TypeError, match="Cannot mixin dataclass"):
+            type("Mixed", (Parent, other), {})
 
 
 def test_input() -> None:
@@ -129,7 +172,29 @@ def test_concurrent_and_streaming_mark() -> None:
     @cog.streaming
     async def run() -> None: ...
 
-    assert run.__cog_concurrent_max__ == 4  # type: ignore[attr-defined]
+    assert run.__cog_concurrent_max__ == 4
+    assert cog.concurrent(lambda: 5)() == 5
+    assert cog.concurrent()(lambda: 5)() == 5
+    with pytest.raises(TypeError, match="@concurrent or @concurrent"):
+        cog.concurrent(5)  # type: ignore[type-var]
+
+
+def test_deprecated_names_say_so_once() -> None:
+    program = "import sys; sys.path.insert(0, sys.argv[1])\nfrom cog import emit_metric, ExperimentalFeatureWarning\n"
+    program += "import cog; cog.emit_metric('x', 1); assert issubclass(cog.ExperimentalFeatureWarning, FutureWarning)"
+    done = subprocess.run([sys.executable, "-c", program, SDK], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert [line.split(". ")[0] for line in done.stderr.splitlines()] == [
+        "cog: emit_metric is deprecated and will be removed in a future release",
+        "cog: ExperimentalFeatureWarning is deprecated and will be removed in a future release",
+    ]
+
+
+def test_a_star_import_shadows_no_builtin() -> None:
+    names: dict[str, object] = {}
+    exec("from cog import *", names)
+    assert {"Input", "Path", "BaseRunner", "current_scope"} < set(names)
+    assert not {"input", "max", "type"} & set(names)
 
 
 def test_a_scope_outside_a_prediction_does_nothing() -> None:
@@ -145,15 +210,64 @@ def test_metrics() -> None:
     scope.record_metric("count", 1, mode="incr")
     scope.metrics.record("count", 2, mode="incr")
     scope.record_metric("steps", "a", mode="append")
+    scope.record_metric("steps", "b", mode="append")
+    scope.record_metric("one", 1)
+    scope.record_metric("one", 2, mode="append")
+    assert sent[-1] == ("one", [1, 2], "replace"), "one value becomes a list"
+    scope.record_metric("mixed", [1])
+    scope.record_metric("mixed", "x", mode="append")
     del scope.metrics["timing.load"]
     assert sent[-1] == ("timing.load", None, "replace")
-    assert scope.metrics["count"] == 3
-    assert scope.metrics["steps"] == ["a"]
-    with pytest.raises(TypeError, match="is a number, not a str"):
-        scope.record_metric("count", "many")
-    for name in ("a__b", "_a", "a_", "1a", "a.b.c.d.e", "a..b", "predict_time", "cog.x", "x" * 129, "a b"):
-        with pytest.raises(ValueError, match="metric name"):
-            scope.record_metric(name, 1)
+    scope.metrics.delete("absent")
+    assert dict(scope.metrics) == {"count": 3, "steps": ["a", "b"], "one": [1, 2], "mixed": [1, "x"]}
+    for value in (float("nan"), {"a": [float("inf")]}):
+        with pytest.warns(RuntimeWarning, match="metric 'loss' is dropped"):
+            scope.record_metric("loss", value)
+    assert "loss" not in scope.metrics
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mode", "error"),
+    [
+        (1, "x", "replace", "Metric 'k' has type int, cannot set to str without deleting first"),
+        (1, 1.5, "replace", "Metric 'k' has type int, cannot set to float"),
+        (True, 1, "replace", "Metric 'k' has type bool, cannot set to int"),
+        ("a", 1, "incr", "Metric 'k' has type str, cannot set to int"),
+        (None, "a", "incr", "Increment mode requires int or float, got str"),
+        (None, (1,), "replace", "Unsupported metric value type: tuple"),
+        (None, b"x", "replace", "Unsupported metric value type: bytes"),
+        (None, 1, "nope", "Invalid metric mode: 'nope'"),
+    ],
+)
+def test_metrics_keep_their_type(first: Any, second: Any, mode: str, error: str) -> None:
+    scope = Scope(publish=lambda *_: None)
+    scope.record_metric("k", first)
+    with pytest.raises(TypeError, match=error):
+        scope.record_metric("k", second, mode=mode)
+    scope.record_metric("k", None)
+    scope.record_metric("k", "a new one")
+
+
+@pytest.mark.parametrize("name", ["a", "A1", "a.b.c.d", "x_y", "k" * 128, "cog", "predict_time.x"])
+def test_names_of_metrics(name: str) -> None:
+    scope = Scope(publish=lambda *_: None)
+    scope.record_metric(name, 1)
+    assert list(scope.metrics) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("", "must not be empty"), ("k" * 129, "128 characters or fewer .got 129"), ("a.b.c.d.e", "at most 4"),
+        ("_x", "'_x' must start with a letter"), ("1x", "must start with a letter"), ("é", "must start with a letter"),
+        ("x_", "must end with a letter or digit"), ("x__y", "must not contain consecutive underscores"),
+        ("a-b", "contains invalid character '-'"), ("a.", "end with a dot"), (".a", "start with a dot"),
+        ("a..b", "must not be empty"), ("predict_time", "reserved by the runtime"), ("cog.x", "prefix is reserved"),
+    ],
+)  # fmt: skip
+def test_names_that_no_metric_may_have(name: str, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        Scope(publish=lambda *_: None).record_metric(name, 1)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +305,8 @@ def test_file() -> None:
     remote = cog.File.validate("http://127.0.0.1:1/a/name.txt")
     assert remote.name == "name.txt"  # type: ignore[union-attr]
     assert pickle.loads(pickle.dumps(remote)).name == "name.txt"
+    with pytest.raises(ValueError, match="URLFile requires URL to conform to HTTP or HTTPS"):
+        cog.URLFile("ftp://x")
     with pytest.raises(ValueError, match="'ftp' is not a valid URL scheme"):
         cog.File.validate("ftp://x")
 
@@ -218,8 +334,9 @@ def test_old_models_load_with_a_warning(tmp_path: Path) -> None:
     with pytest.warns(DeprecationWarning) as caught:
         assert load(tmp_path, source, "")() == 5  # type: ignore[operator]
     assert [str(one.message) for one in caught] == [
-        "the name Predictor is deprecated, use Runner",
-        "predict() is deprecated, use run()",
+        "Predictor is deprecated; use Runner instead",
+        "Predictor.predict() is deprecated; use run() instead",
+        "BasePredictor is deprecated; use BaseRunner instead",
     ]
 
 
@@ -234,3 +351,89 @@ def test_old_models_load_with_a_warning(tmp_path: Path) -> None:
 def test_models_that_do_not_load(tmp_path: Path, source: str, name: str, error: str) -> None:
     with pytest.raises((ValueError, AttributeError), match=error), warnings.catch_warnings():
         load(tmp_path, source, name)
+
+
+@pytest.mark.parametrize(
+    ("source", "texts"),
+    [
+        ("class Runner:\n def run(self): return 5\nclass Predictor: 0", ["Both Runner and Predictor are defined"]),
+        ("class Runner: 0\nclass Predictor:\n def predict(self): return 5", ["Predictor is depr", "Predictor.predict"]),
+        ("Runner = 3\nclass Predictor:\n def run(self): return 5", ["Predictor is deprecated; use Runner instead"]),
+        ("def Runner(): return 5", []),
+    ],
+)
+def test_which_class_is_meant_where_none_is_named(tmp_path: Path, source: str, texts: list[str]) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert load(tmp_path, source, "")() == 5  # type: ignore[operator]
+    assert [str(one.message).startswith(text) for one, text in zip(caught, texts, strict=True)] == [True] * len(texts)
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("Runner = 3", "Runner exists but is not a class"),
+        ("class Runner: 0", "run or predict method not found: Runner"),
+    ],
+)
+def test_nothing_to_serve_where_no_class_is_named(tmp_path: Path, source: str, error: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=error):
+        load(tmp_path, source, "")
+
+
+def test_a_mixin_behind_our_base_is_not_the_model_s(tmp_path: Path) -> None:
+    source = "import cog\nclass M:\n def predict(self): 0\nclass Runner(cog.BaseRunner, M):\n def run(self): return 5"
+    assert load(tmp_path, source)() == 5  # type: ignore[operator]
+
+
+def test_old_and_new_name_of_run_lead_to_each_other() -> None:
+    class New(cog.BaseRunner):
+        def run(self, x: int) -> int:
+            return x
+
+    class Old(cog.BasePredictor):
+        def predict(self, x: int) -> int:
+            return x
+
+    with pytest.warns(DeprecationWarning, match=r"New.predict\(\) is deprecated; use run\(\) instead"):
+        assert New().predict(5) == 5
+    assert Old().run(x=5) == 5
+    with pytest.raises(NotImplementedError):
+        cog.BaseRunner().run()
+
+
+@pytest.mark.parametrize("base", ["Model", "Predictor"])
+def test_models_of_2021(tmp_path: Path, base: str) -> None:
+    method = {"Model": "run", "Predictor": "predict"}[base]
+    source = f"""
+import cog
+class Runner(cog.{base}):
+    def setup(self): self.ready = True
+    @cog.input("image", type=cog.Path, help="what to show")
+    @cog.input("scale", type=float, default=1.5, min=0, max=10, help="how large")
+    @cog.input("mode", type=str, default=None, options=["a", "b"])
+    def {method}(self, image, scale, mode):
+        return image, scale, mode
+"""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        function = load(tmp_path, source)
+    assert list(declared(function)) == ["image", "scale", "mode"]  # type: ignore[arg-type]
+    image = tmp_path / "i.png"
+    image.write_bytes(b"x")
+    given = Signature(function).arguments({"image": str(image)}, files=[]).fetch("")  # type: ignore[arg-type]
+    assert function(**given) == (cog.Path(image), 1.5, None)  # type: ignore[operator]
+    assert isinstance(given["image"], cog.Path)
+    with pytest.raises(InputError, match="image: Field required"):
+        Signature(function).arguments({}, files=[])  # type: ignore[arg-type]
+
+
+def test_the_old_input_and_the_module_of_that_name() -> None:
+    import cog.input as module
+
+    assert cog.input is module
+    assert module.FieldInfo is cog.FieldInfo
+    assert cog.input("x", cog.Path, "d", 1, 2, ["d"], "help")(load) is load
+    assert dataclasses.astuple(declared(load).pop("x")) == (cog.Path, "d", 1, 2, ["d"], "help")
+    with pytest.raises(TypeError, match="needs the name of an input"):
+        cog.input(load)  # type: ignore[arg-type]

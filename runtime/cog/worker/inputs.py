@@ -12,6 +12,7 @@ import pathlib
 import typing
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
+from cog.declared import REQUIRED, declared
 from cog.files import File, Path, URLPath
 from cog.input import FieldInfo
 from cog.secret import Secret
@@ -34,6 +35,8 @@ class Signature:
         except Exception:  # noqa: BLE001  # an annotation that cannot be evaluated converts nothing
             hints = {}
         self.types = {name: hints.get(name, p.annotation) for name, p in self.parameters.items()}
+        self._old = declared(function)
+        self.types.update((name, told.type) for name, told in self._old.items())
 
     def arguments(self, given: Dict[str, Any], *, files: List[Dict[str, Any]]) -> Arguments:
         """The keyword arguments, defaults filled in, files still to be fetched.  InputError says what cannot be."""
@@ -46,6 +49,8 @@ class Signature:
                 continue
             if name in given:
                 arguments[name] = given.pop(name)
+            elif name in self._old and self._old[name].default is not REQUIRED:
+                arguments[name] = self._old[name].default
             elif parameter.default is not parameter.empty:
                 default = parameter.default
                 arguments[name] = default.default if isinstance(default, FieldInfo) else default

@@ -18,7 +18,7 @@ from collections import abc
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from cog.exceptions import CancelationException
-from cog.predictor import load_predictor_from_ref, run_method, train_method
+from cog.predictor import load_predictor_from_ref, load_target, run_method, train_method
 from cog.scope import CURRENT, Scope
 from cog.worker.capture import PREDICTION
 from cog.worker.inputs import InputError, Signature
@@ -45,8 +45,12 @@ class Model:
     """A loaded model and what the worker must know of it."""
 
     def __init__(self, setup: Setup) -> None:
-        self.target = load_predictor_from_ref(setup.ref)
-        self._main = Entry(train_method(self.target) if setup.mode == "train" else run_method(self.target))
+        if setup.mode == "train":
+            self.target = _trainer(setup.ref)
+            self._main = Entry(train_method(self.target))
+        else:
+            self.target = load_predictor_from_ref(setup.ref)
+            self._main = Entry(run_method(self.target))
         self._train_ref = setup.train_ref
         self._training: Optional[Entry] = None
         self.asynchronous = self._main.asynchronous
@@ -61,24 +65,29 @@ class Model:
         if mode != "train" or self._train_ref is None:
             return self._main
         if self._training is None:
-            self._training = Entry(train_method(load_predictor_from_ref(self._train_ref)))
+            self._training = Entry(train_method(_trainer(self._train_ref)))
         return self._training
 
     @property
     def healthcheck(self) -> Optional[Callable[[], Any]]:
         """The model's own check of its health, if it has one."""
-        function = None if inspect.isfunction(self.target) else getattr(self.target, "healthcheck", None)
+        function = None if inspect.isroutine(self.target) else getattr(self.target, "healthcheck", None)
         return function if callable(function) else None
 
     def setup(self) -> Any:
         """Call the model's `setup`, if it has one; gives an awaitable if that is asynchronous."""
-        function = None if inspect.isfunction(self.target) else getattr(self.target, "setup", None)
+        function = None if inspect.isroutine(self.target) else getattr(self.target, "setup", None)
         if not callable(function):
             return None
         if "weights" not in inspect.signature(function).parameters:
             return function()
         given = {"weights": os.environ.get("COG_WEIGHTS") or None}
         return function(**Signature(function).arguments(given, files=[]).fetch(""))
+
+
+def _trainer(ref: str) -> Any:
+    target = load_target(ref)
+    return target() if inspect.isclass(target) else target
 
 
 class Run:
