@@ -10,11 +10,15 @@ import io
 import itertools
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from builder import __version__
 from builder.cli.group import Group
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("builder.cli.build:build", "Build the image of a project"),
@@ -23,13 +27,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("builder.cli.run:run", "Run one prediction"),
     "serve": ("builder.cli.serve:serve", "Serve predictions over HTTP"),
     "exec": ("builder.cli.exec:exec_", "Run a command in the image's environment"),
+    "init": ("builder.cli.init:init", "Begin a project"),
+    "doctor": ("builder.cli.doctor:doctor", "Check the project and this machine, and mend what can be"),
     "schema": ("builder.cli.schema:command", "Print the inputs and outputs of a model"),
     "image": ("builder.cli.image:image", "List, inspect, remove, export and import images"),
     "cache": ("builder.cli.cache:cache", "See and bound what is kept on disk"),
+    "completion": ("builder.cli.completion:completion", "Print the completion script of a shell"),
 }
 """Name → where its function is, and its help in the list."""
 
 HIDDEN: dict[str, str] = {
+    "debug": "builder.cli.debug:debug",
     "predict": "builder.cli.run:predict",
     "train": "builder.cli.run:train",
 }
@@ -51,6 +59,14 @@ class LazyGroup(Group):
         module, _, attribute = place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands by their names, without importing any; options as usual."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return [item for item in super().shell_complete(ctx, incomplete) if item.value.startswith("-")]
+        return [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The list of commands, without importing any."""

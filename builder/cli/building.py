@@ -81,7 +81,7 @@ def build_project(
 
     options = options or BuildOptions()
     settings = with_options(settings, options)
-    wanted = platform or settings.platform
+    wanted = platform or locking.preferred_platform(project, settings=settings)
     check_backend(settings.backend)
     name = check_name(tag or image_name(project))
     schema = schema_text(options)
@@ -126,6 +126,7 @@ def build_project(
         settings=settings,
         store=store,
         console=console,
+        texts=[project.requirements],
     )
     image = assemble.image(plan, layers=layers, store=store, name=name)
     # Under the text that was built from, never under that of a stale file: `--locked` must refuse it next time as well.

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import click
 
+from builder.cli.completion import ImageName
 from builder.cli.console import Console
 from builder.cli.group import Command
 from builder.cli.options import BuildOptions, project_options
@@ -29,7 +30,9 @@ from builder.store import Store
 @env_option
 @gpus_option
 @click.option("-p", "--publish", multiple=True, metavar="[HOST:]PORT", help="A port of the command (see the manual).")
-@click.option("--image", "reference", metavar="IMAGE", help="An image instead of the current folder's project.")
+@click.option(
+    "--image", "reference", metavar="IMAGE", type=ImageName(), help="An image instead of the current folder's project."
+)
 @project_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from builder.cli.base import base_layers
+from builder.cli.completion import ImageName
 from builder.cli.console import Console, say, size, table
 from builder.cli.group import Group
 from builder.cli.project import check_name
@@ -62,7 +63,7 @@ def list_(*, as_json: bool) -> None:
 
 
 @image.command(epilog="Example: cogsmith image inspect --json my-model | jq .config.config.Env")
-@click.argument("reference", metavar="IMAGE")
+@click.argument("reference", metavar="IMAGE", type=ImageName())
 @click.option("--json", "as_json", is_flag=True, help="Print digest, manifest and configuration as JSON.")
 def inspect(*, reference: str, as_json: bool) -> None:
     """Show an image's digest, settings and layers."""
@@ -99,7 +100,7 @@ def inspect(*, reference: str, as_json: bool) -> None:
 
 
 @image.command(epilog="Example: cogsmith image rm my-model:old 3f9d0c21 && cogsmith cache prune")
-@click.argument("references", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("references", metavar="IMAGE...", type=ImageName(), nargs=-1, required=True)
 def rm(*, references: tuple[str, ...]) -> None:
     """Forget images by name or digest.  `cogsmith cache prune` frees their layers."""
     store = Store.open(read().store_root)
@@ -115,7 +116,7 @@ def rm(*, references: tuple[str, ...]) -> None:
     short_help="Write an image to a folder or an archive.",
     epilog="Example: cogsmith image export my-model model.tar --form docker-archive && docker load -i model.tar",
 )
-@click.argument("reference", metavar="IMAGE")
+@click.argument("reference", metavar="IMAGE", type=ImageName())
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--form", type=click.Choice(FORMS), help="What to write (default: a folder, or oci-archive for *.tar).")
 def export(*, reference: str, path: Path, form: Form | None) -> None:

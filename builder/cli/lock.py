@@ -13,7 +13,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from builder.cli.build import check_platform
 from builder.cli.console import Console, say
-from builder.cli.locking import read_lock, resolve, why_stale
+from builder.cli.locking import preferred_platform, read_lock, resolve, why_stale
 from builder.cli.options import BuildOptions
 from builder.cli.project import Project, find, get_plan, make_layers, scan_files
 from builder.cli.settings import read
@@ -59,7 +59,7 @@ def lock(
     for warning in found.config.warnings:
         console.warn(warning)
     old = _old(found, check=check, console=console)
-    wanted = check_platform(platform or (old.platform if old else settings.platform))
+    wanted = check_platform(platform or (old.platform if old else preferred_platform(found, settings=settings)))
     store = Store.open(settings.store_root)
     stale = ["there is no lock file"]
     if old is not None:
@@ -95,7 +95,13 @@ def lock(
             kept = tuple(layer for layer in plan.layers if not isinstance(layer, FilesLayer))
             plan = dataclasses.replace(plan, layers=kept)
             layers = make_layers(
-                plan, local=files.local, backend_name=settings.backend, settings=settings, store=store, console=console
+                plan,
+                local=files.local,
+                backend_name=settings.backend,
+                settings=settings,
+                store=store,
+                console=console,
+                texts=[found.requirements],
             )
             named = [
                 (layer_key(layer, compression=plan.compression, codec=plan.codec), packed)

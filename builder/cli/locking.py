@@ -19,7 +19,7 @@ from builder.lock import FILE_NAME, Lock, dumps, loads, quick
 from builder.plan import canonical_json
 from builder.store import Store
 
-INDEX_VARIABLES = ("PIP_", "UV_")
+INDEX_VARIABLES = ("PIP_", "UV_", "COGSMITH_TORCH_INDEX")
 _KIND = "resolution"
 _PARSED = "lock"
 
@@ -54,7 +54,15 @@ def parse(text: str, *, project: Project, store: Store) -> Lock:
 def default_platform(project: Project, *, settings: Settings, store: Store) -> str:
     """The platform of the lock file, if there is one; else the default."""
     text = read_text(project)
-    return settings.platform if text is None else parse(text, project=project, store=store).platform
+    if text is None:
+        return preferred_platform(project, settings=settings)
+    return parse(text, project=project, store=store).platform
+
+
+def preferred_platform(project: Project, *, settings: Settings) -> str:
+    """What `COGSMITH_PLATFORM` says, else the first of `build.platforms`, else the default."""
+    platforms = project.config.platforms
+    return platforms[0] if platforms and not settings.env.get("COGSMITH_PLATFORM") else settings.platform
 
 
 def known_text(project: Project, *, settings: Settings, store: Store, platform: str, locked: bool) -> str | None:

@@ -75,11 +75,15 @@ def find(start: Path, *, file: str = config.FILE_NAME) -> Project:
 
 
 def _requirements(loaded: Config, *, root: Path) -> str:
+    if loaded.python_project is not None:
+        from builder.resolve.pyproject import find_files
+
+        return find_files(root, name=loaded.python_project).dumps()
     if loaded.python_requirements is None:
         return "".join(f"{line}\n" for line in loaded.python_packages)
     path = root / loaded.python_requirements
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return config.decode(path.read_bytes())
     except FileNotFoundError as problem:
         raise ConfigError(
             f'invalid build.python_requirements "{loaded.python_requirements}": file does not exist',
@@ -171,9 +175,19 @@ def model_schema(project: Project, *, options: BuildOptions) -> Mapping[str, Any
 
 
 def make_layers(
-    plan: Plan, *, local: Mapping[str, Path], backend_name: str, settings: Settings, store: Store, console: Console
+    plan: Plan,
+    *,
+    local: Mapping[str, Path],
+    backend_name: str,
+    settings: Settings,
+    store: Store,
+    console: Console,
+    texts: Sequence[str] = (),
 ) -> Sequence[PackedLayer]:
-    """Have the layers of a plan made by the backend of that name, after it has said all that it lacks."""
+    """Have the layers of a plan made by the backend of that name, after it has said all that it lacks.
+
+    `texts` may hold URLs with the credentials of package indexes: the project's requirements.
+    """
     from builder.backends import backend
 
     chosen = backend(backend_name)
@@ -188,16 +202,17 @@ def make_layers(
     def fetch(remotes: Iterable[Remote]) -> Mapping[str, Path]:
         from builder.fetch import ensure
         from builder.resolve.debian import mirror_credentials, with_mirrors
-        from builder.resolve.debian.mirrors import session_factory
-        from builder.resolve.indexes import credentials, uv_environment
+        from builder.resolve.indexes import uv_environment
+        from builder.resolve.sessions import session_factory
 
         # Credentials are in the user's settings, never in a lock or a plan; and a mirror near this machine may have
         # what the one in the lock has not.
         mirrors = debian_mirrors(settings)
-        known = {**credentials(uv_environment(settings.env, report=console)), **mirror_credentials(mirrors)}
+        environment = uv_environment(settings.env, report=console)
+        new_session = session_factory(environment, known=mirror_credentials(mirrors), texts=texts)
         debs = [deb for layer in plan.layers if isinstance(layer, DebianLayer) for deb in layer.debs]
         places = with_mirrors(tuple(remotes), debs=debs, mirrors=mirrors)
-        return ensure(places, store=store, report=console, new_session=session_factory(known))
+        return ensure(places, store=store, report=console, new_session=new_session)
 
     return chosen.make(plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console)
 
@@ -213,9 +228,9 @@ def check_name(name: str) -> str:
 
 
 def image_name(project: Project) -> str:
-    """The name an image gets when none is given: `image` of the configuration, else made from the folder's name."""
-    if project.config.image:
-        return project.config.image
+    """The name an image gets when none is given: `image` or `model` of the configuration, else from the folder's."""
+    if project.config.image or project.config.model:
+        return str(project.config.image or project.config.model)
     kept = project.root.name.lower().replace(" ", "-")
     kept = "".join(c for c in kept if c in "abcdefghijklmnopqrstuvwxyz0123456789-")
     name = kept if kept.startswith("cog-") else f"cog-{kept}"

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from builder.cli.completion import ImageName
 from builder.cli.console import Console
 from builder.cli.exec import run_command
 from builder.cli.group import Command
@@ -120,6 +121,8 @@ class RunCommand(Command):
         before = args[: len(args) - len(words)]
         dashed = bool(words) and before[-1:] == ["--"]
         predicting = any(option.name in PREDICTING for option in order)
+        if ctx.resilient_parsing:  # a shell asks what could come next
+            return super().parse_args(ctx, args)
         if dashed or wants_command(words, predicting=predicting, is_image=_is_image):
             ctx.meta["command"] = tuple(words)
             args = before[:-1] if dashed else before
@@ -141,7 +144,7 @@ def _is_image(word: str) -> bool:
     cls=RunCommand,
     epilog="Example: cogsmith run my-model -i prompt='a cat' -i image=@cat.jpg -o result.png",
 )
-@click.argument("reference", metavar="[IMAGE]", required=False)
+@click.argument("reference", metavar="[IMAGE]", required=False, type=ImageName())
 @inputs_options
 @prediction_options
 @click.option("-p", "--publish", multiple=True, hidden=True, help="A port of the command, as for `exec`.")
@@ -159,7 +162,7 @@ def run(ctx: click.Context, /, *, publish: tuple[str, ...], options: BuildOption
 
 
 @click.command(cls=Command, hidden=True, epilog="Example: cogsmith predict -i prompt='a cat'   (today: cogsmith run)")
-@click.argument("reference", metavar="[IMAGE]", required=False)
+@click.argument("reference", metavar="[IMAGE]", required=False, type=ImageName())
 @inputs_options
 @prediction_options
 @project_options
@@ -171,7 +174,7 @@ def predict(ctx: click.Context, /, *, options: BuildOptions, **values: Any) -> N
 
 
 @click.command(cls=Command, hidden=True, epilog="Example: cogsmith train -i data=@corpus.zip -o weights")
-@click.argument("reference", metavar="[IMAGE]", required=False)
+@click.argument("reference", metavar="[IMAGE]", required=False, type=ImageName())
 @inputs_options
 @click.option(
     "--setup-timeout",

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from builder.cli.completion import ImageName
 from builder.cli.console import Console
 from builder.cli.group import Command
 from builder.cli.options import BuildOptions, project_options
@@ -20,7 +21,7 @@ PORT = 8393
 
 
 @click.command(cls=Command, epilog="Example: cogsmith serve -p 8080 my-model")
-@click.argument("reference", metavar="[IMAGE]", required=False)
+@click.argument("reference", metavar="[IMAGE]", required=False, type=ImageName())
 @click.option(
     "-p", "--port", type=click.IntRange(1, 65535), default=PORT, show_default=True, help="Port on this machine."
 )

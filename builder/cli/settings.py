@@ -15,7 +15,7 @@ APT_SOURCES = Path("/etc/apt")
 MAX_THREADS = 8
 """More would cost memory, and wait for the disk."""
 
-KNOWN = {"debian_mirror": (str, list), "backend": (str,)}
+KNOWN = {"debian_mirror": (str, list), "backend": (str,), "torch_index": (str,)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,8 @@ def read() -> Settings:
     home = Path(env.get("HOME") or Path.home())
     cache = _base(env.get("XDG_CACHE_HOME"), default=home / ".cache")
     values = _file(_base(env.get("XDG_CONFIG_HOME"), default=home / ".config") / "cogsmith" / "config.toml")
+    if values.get("torch_index"):
+        env.setdefault("COGSMITH_TORCH_INDEX", str(values["torch_index"]))
     mirror = env.get("COGSMITH_DEBIAN_MIRROR") or values.get("debian_mirror")
     mirrors = mirror if isinstance(mirror, list) else str(mirror or "").split()
     return Settings(
