@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.config import Config
+from builder.config import Config, Weight
 from builder.errors import ConfigError
 from builder.lock import DebianBase, ImageBase, Lock
 from builder.plan import (
@@ -188,11 +188,15 @@ def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | Non
         env["COG_PREDICT_TYPE_STUB"] = config.run
     if config.train:
         env["COG_TRAIN_TYPE_STUB"] = config.train
+    if config.concurrency:
+        env["COG_MAX_CONCURRENCY"] = str(config.concurrency)
     entrypoint = ("/usr/bin/tini", "--") if isinstance(lock.base, DebianBase) else ()
     labels = dict(lock.base.labels) if isinstance(lock.base, ImageBase) else {}
     labels |= {
         "run.cog.version": version,
-        "run.cog.config": json.dumps(config_label(config), separators=(",", ":")),
+        "run.cog.config": json.dumps(
+            config_label(config, python_version=lock.interpreter.minor), separators=(",", ":")
+        ),
         "run.cog.pip_freeze": "".join(f"{wheel.name}=={wheel.version}\n" for wheel in lock.wheels),
     }
     if entrypoint:
@@ -217,11 +221,14 @@ def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | Non
     )
 
 
-def config_label(config: Config) -> dict[str, Any]:
-    """The completed configuration as Cog stores it in `run.cog.config`: `run` under its old name `predict`."""
+def config_label(config: Config, *, python_version: str = "") -> dict[str, Any]:
+    """The completed configuration as Cog stores it in `run.cog.config`: `run` under its old name `predict`.
+
+    `python_version` is what the resolution chose, where the configuration names none.
+    """
     build: dict[str, Any] = {
         "gpu": config.gpu,
-        "python_version": config.python_version,
+        "python_version": config.python_version or python_version,
         "python_requirements": config.python_requirements,
         "python_packages": list(config.python_packages),
         "run": [{k: v for k, v in to_plain(item).items() if v} for item in config.commands],
@@ -231,6 +238,8 @@ def config_label(config: Config) -> dict[str, Any]:
         "cudnn": config.cudnn,
         "sdk_version": config.sdk_version,
         "base_image": config.base_image,
+        "python_project": config.python_project,
+        "platforms": list(config.platforms),
     }
     label: dict[str, Any] = {
         "build": {name: value for name, value in build.items() if value},
@@ -240,5 +249,11 @@ def config_label(config: Config) -> dict[str, Any]:
         "train": config.train,
         "concurrency": {"max": config.concurrency} if config.concurrency else None,
         "environment": [f"{name}={value}" for name, value in config.environment],
+        "weights": [_weight_label(weight) for weight in config.weights],
     }
     return {name: value for name, value in label.items() if value}
+
+
+def _weight_label(weight: Weight) -> dict[str, Any]:
+    sources = [{name: value for name, value in to_plain(source).items() if value} for source in weight.sources]
+    return {"name": weight.name, "target": weight.target, "source": sources}

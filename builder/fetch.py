@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from builder.errors import CogsmithError, FetchError
+from builder.frozen import frozen
 from builder.plan import Remote
 from builder.report import Report
 from builder.store import Partial, Store
@@ -49,7 +50,7 @@ _SUPERSEDED_HINT = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Source:
     """One place to download from: `shown` in messages, `get` asks for it with additional request headers."""
 
@@ -57,7 +58,7 @@ class Source:
     get: Callable[[dict[str, str]], requests.Response]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wanted:
     """Content by hash (hex) and size in bytes (0: unknown); `name` in messages."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from builder.frozen import frozen
 from builder.plan import Compression, ImageConfig, canonical_json
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -25,7 +25,7 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 REF_NAME = "org.opencontainers.image.ref.name"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Descriptor:
     """A blob by digest (`sha256:...`), with its size in bytes and media type."""
 
@@ -43,7 +43,7 @@ class Descriptor:
         return cls(media_type=str(data["mediaType"]), digest=str(data["digest"]), size=int(data["size"]))
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PackedLayer:
     """A layer that exists as bytes: `digest` is of the blob, `diff_id` of the tar inside it; sizes in bytes."""
 
@@ -58,7 +58,7 @@ class PackedLayer:
         return Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Document:
     """A JSON blob: its descriptor and its exact bytes."""
 

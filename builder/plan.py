@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, assert_never
 
+from builder.frozen import frozen
+
 PLAN_FORMAT = 1
 """Version of the plan's JSON."""
 
@@ -24,7 +26,7 @@ DEFAULT_EPOCH = 1735689600
 Compression: TypeAlias = Literal["gzip", "plain", "zstd"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Codec:
     """The compressor of layers that are not already deflate: name, exact version and level all shape the bytes."""
 
@@ -41,7 +43,7 @@ CODECS: dict[Compression, Codec] = {
 """The codec of each compression in this release; versions are those of the packages `deflate` and `zstandard`."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Deb:
     """A Debian package file, by hash.  `filename` is its path below a mirror (`pool/main/...`)."""
 
@@ -53,7 +55,7 @@ class Deb:
     sha256: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wheel:
     """A wheel, by hash.  `name` is normalised (PEP 503)."""
 
@@ -64,7 +66,7 @@ class Wheel:
     sha256: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Entry:
     """One path of a source tree, relative, `/`-separated.
 
@@ -80,7 +82,7 @@ class Entry:
     target: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Generated:
     """A small text file that no folder holds: its content is part of the plan."""
 
@@ -89,7 +91,7 @@ class Generated:
     mode: int = 0o644
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Interpreter:
     """The image's Python: absolute path inside the image and full version."""
 
@@ -102,7 +104,7 @@ class Interpreter:
         return ".".join(self.version.split(".")[:2])
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BaseLayer:
     """A layer of a base image, by digest; its bytes are never rewritten."""
 
@@ -114,7 +116,7 @@ class BaseLayer:
     reason: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DebianLayer:
     """A Debian system made from packages.
 
@@ -131,7 +133,7 @@ class DebianLayer:
     reason: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WheelsLayer:
     """Wheels installed in `prefix`, a virtual environment of the Python `python` (`3.11`)."""
 
@@ -143,7 +145,7 @@ class WheelsLayer:
     reason: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RuntimeLayer:
     """The virtual environment's skeleton, the `cog` SDK and the server with wheels of its own.
 
@@ -162,7 +164,7 @@ class RuntimeLayer:
     reason: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FilesLayer:
     """Files of the project below `root`: its code, or one large file (`role` says which)."""
 
@@ -178,7 +180,7 @@ class FilesLayer:
 Layer: TypeAlias = BaseLayer | DebianLayer | WheelsLayer | RuntimeLayer | FilesLayer
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ImageConfig:
     """The part of the OCI image configuration that is decided here; mappings are kept as sorted or ordered pairs."""
 
@@ -194,7 +196,7 @@ class ImageConfig:
     """Of the manifest, not of the configuration."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Remote:
     """Where a file named by hash can be downloaded.  Never part of an identity."""
 
@@ -204,7 +206,7 @@ class Remote:
     urls: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Locked:
     """What a layer of this key must come out as; `size` is of the blob, in bytes."""
 
@@ -214,7 +216,7 @@ class Locked:
     size: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Plan:
     """Everything a backend needs to make the image, and nothing else."""
 

@@ -6,6 +6,7 @@ import dataclasses
 import re
 
 from builder.errors import ConfigError
+from builder.frozen import frozen
 
 DEFAULT_TAG = "latest"
 DEFAULT_REGISTRY = "docker.io"
@@ -19,7 +20,7 @@ _REFERENCE = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reference:
     """A parsed reference.  `registry` is empty where none was written."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform as host
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def read() -> Settings:
         backend=env.get("COGSMITH_BACKEND") or str(values.get("backend", "embedded")),
         threads=min(MAX_THREADS, _processors()),
         platform=env.get("COGSMITH_PLATFORM") or "linux/amd64",
-        host_platform="linux/arm64" if host.machine() in ("arm64", "aarch64") else "linux/amd64",
+        host_platform="linux/arm64" if os.uname().machine in ("arm64", "aarch64") else "linux/amd64",
         registry=env.get("COG_REGISTRY_HOST") or "r8.im",
     )
 

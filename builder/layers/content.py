@@ -9,6 +9,8 @@ import dataclasses
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from builder.frozen import frozen
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Data:
@@ -22,7 +24,7 @@ class Data:
         return len(self.data)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FileSlice:
     """`size` bytes of the file `path` from `offset`, as they are.
 
@@ -38,7 +40,7 @@ class FileSlice:
     whole: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Deflated:
     """Raw deflate bytes (RFC 1951) inside the file `path`, which inflate to `size` bytes with CRC-32 `crc32`.
 
@@ -53,7 +55,7 @@ class Deflated:
     sha256: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Spooled:
     """`size` bytes from `offset` of an open temporary file without a name: it goes when the last of these does.
 

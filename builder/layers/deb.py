@@ -6,7 +6,6 @@ Standard library only.  Content is spooled to a temporary file while it is decom
 from __future__ import annotations
 
 import bz2
-import dataclasses
 import hashlib
 import io
 import lzma
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from builder.errors import LayerError
+from builder.frozen import frozen
 
 CHUNK = 1 << 20
 _TYPES: dict[bytes, Literal["file", "dir", "symlink", "hardlink", "fifo", "char", "block"]] = {
@@ -52,7 +52,7 @@ STANDARD: Decompressors = {
 """What the standard library can read.  Debian's own packages use `.xz`; `.zst` must be handed in."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ControlFile:
     """A file of `control.tar`: the control information itself, a maintainer script, `md5sums` and so on."""
 
@@ -61,7 +61,7 @@ class ControlFile:
     mtime: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Control:
     """The control part of a package: its fields in order, and every file by name."""
 
@@ -74,7 +74,7 @@ class Control:
         return self.fields["Package"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Entry:
     """A path of `data.tar`, without a leading slash; the root folder itself is the empty path.
 
@@ -94,7 +94,7 @@ class Entry:
     minor: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Section:
     name: str
     offset: int

@@ -5,7 +5,6 @@ The only entry point that backends use.  Reads the files it is handed and nothin
 
 from __future__ import annotations
 
-import concurrent.futures
 import hashlib
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
@@ -81,7 +80,9 @@ def _hashes(spec: Mapping[str, Any]) -> list[str]:
 
 def verify(wanted: Iterable[str], *, inputs: Mapping[str, Path], threads: int) -> None:
     """Raise `LayerError` unless `inputs` has each sha256 of `wanted`, and each file has it as content."""
-    with concurrent.futures.ThreadPoolExecutor(max_workers=threads) as pool:
+    from concurrent.futures import ThreadPoolExecutor  # costs more than a small layer
+
+    with ThreadPoolExecutor(max_workers=threads) as pool:
         for _ in pool.map(lambda sha256: _verify(sha256, inputs.get(sha256)), wanted):
             pass
 

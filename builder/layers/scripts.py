@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import configparser
-import dataclasses
 import re
 
 from builder.errors import LayerError
+from builder.frozen import frozen
 
 SHEBANG_MAX = 127
 """Bytes of a first line that every Linux kernel reads."""
@@ -14,7 +14,7 @@ SHEBANG_MAX = 127
 _REFERENCE = re.compile(r"(?P<module>[\w.\-]+)\s*:\s*(?P<attribute>[\w.]+)\s*(\[[^\]]*\])?\s*$")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EntryPoint:
     """A command `name` that calls `attribute` (dotted) of `module`."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import LayerError
+from builder.frozen import frozen
 from builder.layers.archive import Entry, read_archive
 from builder.layers.content import Content, Data, Deflated, FileSlice
 from builder.layers.files import relative
@@ -36,7 +37,7 @@ packing.  Neither pip nor uv compare anything.
 """
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Scheme:
     """Where the parts of a wheel go, as member paths; parts without a place are left out.
 
@@ -50,7 +51,7 @@ class Scheme:
     interpreter: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Row:
     """A line of RECORD: hash (`sha256=...`) and size may be empty."""
 

@@ -7,19 +7,21 @@ never on the number of threads.
 from __future__ import annotations
 
 import collections
-import concurrent.futures
-import dataclasses
 import hashlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from builder.errors import LayerError
+from builder.frozen import frozen
 from builder.layers.content import Content, Data, Deflated, FileSlice, Spooled
 from builder.layers.gzip import HEADER, INLINE_MAX, Splicer, trailer
 from builder.layers.reader import PIECE, Reader, crc32
 from builder.layers.tar import END, Member, arrange, header, padding
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 FRAME = 1 << 20
 """Bytes of tar in each gzip member of a compressed layer: 0.2 % larger than with 16 MiB, and better to share."""
@@ -51,7 +53,7 @@ class Output(Protocol):
         """Take all of `data`."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Packed:
     """A finished layer: `digest` of the blob and `diff_id` of the tar in it (`sha256:...`), `size` of the blob."""
 
@@ -189,8 +191,12 @@ class _Frames:
         self._cut = cut
         self._pending = bytearray()
         self._ahead = 2 * threads if threads > 1 else 0
-        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=threads) if threads > 1 else None
-        self._queue: collections.deque[concurrent.futures.Future[bytes]] = collections.deque()
+        self._pool: ThreadPoolExecutor | None = None
+        if threads > 1:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(max_workers=threads)
+        self._queue: collections.deque[Future[bytes]] = collections.deque()
 
     def store(self, data: bytes) -> None:
         start = 0

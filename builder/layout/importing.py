@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import posixpath
 import tarfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import ConfigError, StoreError
+from builder.frozen import frozen
 from builder.inflate import GZIP, ZSTD, diff_id_of
 from builder.layout.export import CONTAINERD_NAME
 from builder.oci import (
@@ -33,7 +33,7 @@ _CHUNK = 1 << 20
 _LARGEST_DOCUMENT = 32 << 20
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Imported:
     """An image whose blobs are all in the store and verified, not yet named there; `names` are those it came with."""
 

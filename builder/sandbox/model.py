@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+from builder.frozen import frozen
 
 Ids: TypeAlias = Literal["single", "full"]
 Network: TypeAlias = Literal["host", "none"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Mount:
     """Something to see at `target` inside: `source` of the host, or an empty tmpfs when there is none.
 
@@ -23,7 +24,7 @@ class Mount:
     device: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Overlay:
     """A root made of directories, the base first; at most 500.
 
@@ -36,7 +37,7 @@ class Overlay:
     work: Path | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Directory:
     """One directory as root; what the container writes stays in it."""
 
@@ -44,7 +45,7 @@ class Directory:
     readonly: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Spec:
     """A command and the world it is to see.
 

@@ -13,8 +13,6 @@ import hashlib
 import io
 import os
 import re
-import secrets
-import shutil
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -162,7 +160,7 @@ class Writer(io.BufferedIOBase, typing.BinaryIO):
 
 def _locked_new_file(tmp: Path) -> tuple[Path, io.BufferedWriter]:
     while True:
-        path = tmp / secrets.token_hex(12)
+        path = tmp / os.urandom(12).hex()
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         fcntl.flock(fd, fcntl.LOCK_EX)
         # Between open and flock another process may have taken the file for a leftover.
@@ -271,7 +269,12 @@ def leftovers(tmp: Path, *, partials: bool) -> Iterator[tuple[Path, int]]:
 def remove(path: Path, *, remove_tree: Callable[[Path], None] | None = None) -> None:
     """Remove a file, or a folder by `remove_tree` (default: `shutil.rmtree`)."""
     if path.is_dir() and not path.is_symlink():
-        (remove_tree or shutil.rmtree)(path)
+        if remove_tree is not None:
+            remove_tree(path)
+            return
+        from shutil import rmtree
+
+        rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
@@ -280,7 +283,7 @@ def remove(path: Path, *, remove_tree: Callable[[Path], None] | None = None) -> 
 def locked_new_folder(tmp: Path) -> Iterator[Path]:
     """A new folder, locked like a temporary file; removed at the end if it is still there and can be."""
     while True:
-        path = tmp / secrets.token_hex(12)
+        path = tmp / os.urandom(12).hex()
         with explaining(f"write below `{tmp}`"):
             path.mkdir()
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -291,7 +294,9 @@ def locked_new_folder(tmp: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        from shutil import rmtree
+
+        rmtree(path, ignore_errors=True)
         os.close(fd)
 
 

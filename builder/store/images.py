@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import ConfigError, StoreError
+from builder.frozen import frozen
 from builder.oci import DOCKER_INDEX, INDEX, REF_NAME, Descriptor, PackedLayer
 from builder.plan import canonical_json
 from builder.reference import parse
@@ -20,7 +20,7 @@ LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
 _PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StoredImage:
     """An image of the store.  The blobs of layers of a foreign base may be absent; `Store.has_blob` tells."""
 

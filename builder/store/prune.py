@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from builder.errors import StoreError
+from builder.frozen import frozen
 from builder.store import disk
 
 Kind: TypeAlias = Literal["layers", "inputs", "images", "unpacked", "temporary", "memos"]
 KINDS: tuple[Kind, ...] = ("layers", "inputs", "images", "unpacked", "temporary", "memos")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Usage:
     """How much one kind of content takes: number of items and bytes."""
 
@@ -25,7 +26,7 @@ class Usage:
     size: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Item:
     """One thing in the store: a blob, an input, an unpacked tree, ...; `size` in bytes.
 

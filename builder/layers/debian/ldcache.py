@@ -6,12 +6,12 @@ at the end of another, and an extension that names the generator.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import struct
 from collections.abc import Iterable
 
 from builder.errors import LayerError
+from builder.frozen import frozen
 from builder.layers.root import Root
 
 _MAGIC = b"glibc-ld.so.cache1.1"
@@ -20,7 +20,7 @@ _FLAGS = {62: 0x0303, 183: 0x0A03}
 """Of a library of each ELF machine (x86-64, AArch64): `FLAG_ELF_LIBC6` and the architecture's own."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Library:
     """A shared library: its name for the loader, the path under which it is cached, and its flags."""
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from builder.errors import LayerError
+from builder.frozen import frozen
 from builder.layers.content import Spooled
 from builder.layers.deb import Control, Entry, read_control, read_data, verify
 from builder.layers.root import Node, Root
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Package:
     """A package file that was read: its control part, its entries, and the spool that holds their content."""
 
