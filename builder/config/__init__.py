@@ -5,6 +5,7 @@ Imports `errors` only; the YAML reader is imported when a file is read, so that 
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import hashlib
 from pathlib import Path
@@ -136,6 +137,18 @@ def unsupported(config: Config) -> list[str]:
         "weights": config.weights,
     }
     return [f"{field} is not supported by this release" for field, value in asked.items() if value]
+
+
+def decode(data: bytes) -> str:
+    """The text of a requirements file, as pip reads it: by its byte order mark, else UTF-8; or `UnicodeDecodeError`.
+
+    PowerShell's `pip freeze > requirements.txt` writes UTF-16.
+    """
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return data.decode("utf-32")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig")
 
 
 def load(text: str, *, path: Path) -> Config:

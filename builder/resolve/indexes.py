@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,11 @@ from builder.errors import ConfigError
 from builder.report import Report
 
 # What would answer instead of what is asked for, or look at this machine's own environments.
+_WITH_USER = re.compile(r"https?://[^\s/@\"']+@[^\s\"'#,\]}]+")
+
+_FILES = ("UV_BUILD_CONSTRAINT", "UV_CACHE_DIR", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE")
+"""Variables of uv that name files, relative to where the user is."""
+
 _UNWANTED = frozenset(
     {
         "CONDA_PREFIX",
@@ -28,6 +34,7 @@ _UNWANTED = frozenset(
         "UV_NO_BINARY_PACKAGE",
         "UV_NO_BUILD",
         "UV_NO_BUILD_PACKAGE",
+        "UV_NO_SOURCES",
         "UV_PROJECT",
         "UV_PROJECT_ENVIRONMENT",
         "UV_PYTHON",
@@ -44,7 +51,12 @@ def uv_environment(env: Mapping[str, str], *, report: Report) -> dict[str, str]:
     made = {name: value for name, value in env.items() if name not in _UNWANTED}
     uv = _uv_settings(env)
     pip = _pip_settings(env)
-    links = [link for link in pip.get("find-links", "").split() if _exists(link, report=report)]
+    for name in _FILES:
+        if made.get(name):
+            made[name] = " ".join(map(_absolute, made[name].split()))
+    if made.get("UV_FIND_LINKS"):
+        made["UV_FIND_LINKS"] = ",".join(_absolute(link.strip()) for link in made["UV_FIND_LINKS"].split(","))
+    links = [_absolute(link) for link in pip.get("find-links", "").split() if _exists(link, report=report)]
     extra = pip.get("extra-index-url", "").split()
     if "index-url" in pip and "default" not in uv:
         made["UV_DEFAULT_INDEX"] = pip["index-url"]
@@ -56,6 +68,12 @@ def uv_environment(env: Mapping[str, str], *, report: Report) -> dict[str, str]:
         made["UV_FIND_LINKS"] = ",".join(links)
     if _is_true(pip.get("no-index", "")) and "default" not in uv:
         made["UV_NO_INDEX"] = "1"
+    if _is_true(pip.get("pre", "")) and not env.get("UV_PRERELEASE"):
+        made["UV_PRERELEASE"] = "allow"
+    if pip.get("constraint") and not env.get("UV_CONSTRAINT"):
+        made["UV_CONSTRAINT"] = " ".join(map(_absolute, pip["constraint"].split()))
+    if pip.get("keyring-provider") not in ("subprocess", "disabled"):
+        pip.pop("keyring-provider", None)  # uv knows no other: it cannot import a keyring
     for key, variable in (
         ("cert", "SSL_CERT_FILE"),
         ("client-cert", "SSL_CLIENT_CERT"),
@@ -77,22 +95,83 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}:{parts.port or ''}"
 
 
-def credentials(env: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """User and password by `origin`, of the index URLs in `env` (as `uv_environment` made it) that carry them."""
-    urls = [
+def without_user(url: str) -> str:
+    """The URL without user and password: a lock is for everybody."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else url
+
+
+def credentials(env: Mapping[str, str], *, texts: Sequence[str] = ()) -> dict[str, tuple[str, str]]:
+    """User and password by `origin`, of the index URLs in `env` (as `uv_environment` made it) that carry them.
+
+    Also those that uv's configuration files carry, that `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD` give to an index
+    with a name, that `uv auth login` stored, and in URLs of `texts`, where `${NAME}` stands for a variable.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name, url in _urls(env):
+        parts = urlsplit(url)
+        variable = "UV_INDEX_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+        user = env.get(f"{variable}_USERNAME") if name else None
+        if parts.hostname and (user or parts.username):
+            password = env.get(f"{variable}_PASSWORD", "") if user else unquote(parts.password or "")
+            found.setdefault(origin(url), (user or unquote(parts.username or ""), password))
+    for text in texts:
+        for match in _WITH_USER.finditer(text):
+            url = re.sub(r"\$\{([A-Z0-9_]+)\}", lambda name: env.get(name[1], name[0]), match[0])
+            parts = urlsplit(url)
+            if parts.hostname and parts.username:
+                found.setdefault(origin(url), (unquote(parts.username), unquote(parts.password or "")))
+    for entry in _read_toml(_stored(env)).get("credential", []):
+        if entry.get("username") and "://" in entry.get("service", ""):
+            found.setdefault(origin(entry["service"]), (entry["username"], entry.get("password") or ""))
+    return found
+
+
+def trusted_hosts(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Hosts (`name` or `name:port`) whose certificate is not looked at."""
+    hosts = env.get("UV_INSECURE_HOST", "").split()
+    for table in map(_read_toml, _uv_files(env)):
+        listed = table.get("allow-insecure-host", [])
+        hosts += [host for host in (listed if isinstance(listed, list) else []) if isinstance(host, str)]
+    return tuple(host.rpartition("://")[2].rstrip("/") for host in hosts)
+
+
+def has_own(env: Mapping[str, str]) -> bool:
+    """Whether the user set any index or folder of packages, in uv's words or in pip's."""
+    return bool({"default", "extra", "links"} & _uv_settings(env)) or any(
+        _pip_settings(env).get(key) for key in ("index-url", "extra-index-url", "find-links", "no-index")
+    )
+
+
+def has_strategy(env: Mapping[str, str]) -> bool:
+    """Whether uv was told how to choose between indexes."""
+    return "strategy" in _uv_settings(env) or bool(env.get("UV_INDEX_STRATEGY"))
+
+
+def _urls(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The index URLs that are set, with the name of each (`corp=https://...`) or none."""
+    words = [
         *env.get("UV_DEFAULT_INDEX", env.get("UV_INDEX_URL", "")).split(),
         *env.get("UV_INDEX", "").split(),
         *env.get("UV_EXTRA_INDEX_URL", "").split(),
         *env.get("UV_FIND_LINKS", "").split(","),
     ]
-    found: dict[str, tuple[str, str]] = {}
-    for url in urls:
-        # an index may have a name: `corp=https://...`
-        plain = url[url.find("=") + 1 :] if "=" in url.partition("://")[0] else url
-        parts = urlsplit(plain)
-        if parts.hostname and parts.username:
-            found.setdefault(origin(plain), (unquote(parts.username), unquote(parts.password or "")))
-    return found
+    for word in words:
+        name, equals, url = word.partition("=")
+        yield (name, url) if equals and "://" not in name else ("", word)
+    for table in map(_read_toml, _uv_files(env)):
+        for part in (table, table.get("pip", {})):
+            for index in part.get("index", []):
+                yield index.get("name", ""), index.get("url", "")
+            for key in ("index-url", "extra-index-url", "find-links"):
+                value = part.get(key, [])
+                yield from (("", url) for url in ([value] if isinstance(value, str) else value))
+
+
+def _stored(env: Mapping[str, str]) -> Path:
+    home = Path(env.get("HOME") or "/nonexistent")
+    data = Path(env.get("XDG_DATA_HOME") or home / ".local/share")
+    return Path(env.get("UV_CREDENTIALS_DIR") or data / "uv/credentials") / "credentials.toml"
 
 
 def settings_files(env: Mapping[str, str]) -> list[Path]:
@@ -194,6 +273,11 @@ def _exists(link: str, *, report: Report) -> bool:
         return True
     report.warn(f"pip's `find-links` names `{link}`, which does not exist")
     return False
+
+
+def _absolute(link: str) -> str:
+    # uv is started in a folder of ours, where a relative path means another file.
+    return link if "://" in link or link.startswith("~") else os.fspath(Path(link).absolute())
 
 
 def _is_true(value: str) -> bool:

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from packaging.specifiers import SpecifierSet
+
 from builder import __version__
-from builder.config import Config, config_hash, debian_suite
-from builder.errors import ConfigError
+from builder.config import Config, config_hash, debian_pythons, debian_suite
+from builder.config.sections import minor_of
+from builder.errors import ConfigError, ResolveError
 from builder.lock import DebianBase, ImageBase, Lock
 from builder.plan import Interpreter, Remote
 from builder.report import Report
+from builder.resolve.packages import Packages
+from builder.resolve.wheels import UnsatisfiableError
 from builder.store import Store
 
 GLIBC = {"bookworm": "2.36", "trixie": "2.41"}
@@ -51,30 +56,49 @@ def resolve(
 ) -> Lock:
     """Resolve a project for `platform` (`linux/amd64`).
 
-    `requirements` is the text of the requirements file, or of `python_packages`, one a line; paths in it are relative
-    to `project`.  `keep` maps package names to versions that stay where they are still allowed; the base of `old`
-    stays if it is one that the configuration asks for.  Raises `ResolveError`, `FetchError` or `RegistryError`.
+    `requirements` is the text of the requirements file, or of `python_packages`, one a line, or what
+    `resolve.pyproject.Files.dumps` makes of a `python_project`; paths in it are relative to `project`.  `keep` maps
+    package names to versions that stay where they are still allowed; the base of `old` stays if it is one that the
+    configuration asks for.  Raises `ResolveError`, `FetchError` or `RegistryError`.
+
+    Where the configuration names no Python, a base image decides; else it is the newest of a Debian base for which
+    all packages can be had, though the one of `old` comes first.
     """
-    from builder.resolve.python import resolve_python
     from builder.resolve.runtime import resolve_runtime
 
-    if old is not None and _answers(old, config=config, platform=platform):
-        base, interpreter, remotes = old.base, old.interpreter, _base_remotes(old)
-    else:
-        base, interpreter, remotes = _base(config, project=project, platform=platform, world=world)
-    glibc = base.glibc if isinstance(base, ImageBase) else GLIBC[base.suite]
-    wheels, wheel_remotes = resolve_python(
-        requirements,
-        project=project,
-        python_version=interpreter.version,
-        platform=platform,
-        glibc=glibc,
-        keep=keep,
-        folder=(project / (config.python_requirements or "")).parent if config.python_requirements else project,
-        store=world.store,
-        env=world.env,
-        report=world.report,
+    packages = Packages.of(
+        config, project=project, text=requirements, store=world.store, env=world.env, report=world.report
     )
+    pythons = _pythons(config, allowed=packages.requires_python, old=old)
+    troubles: list[UnsatisfiableError] = []
+    for python in pythons:
+        asked = dataclasses.replace(config, python_version=python)
+        if old is not None and _answers(old, config=asked, platform=platform):
+            base, interpreter, remotes = old.base, old.interpreter, _base_remotes(old)
+        else:
+            base, interpreter, remotes = _base(asked, project=project, platform=platform, world=world)
+        try:
+            wheels, wheel_remotes = packages.resolve(
+                interpreter.version,
+                platform=platform,
+                glibc=base.glibc if isinstance(base, ImageBase) else GLIBC[base.suite],
+                keep=keep,
+            )
+        except UnsatisfiableError as problem:
+            troubles.append(problem)
+            continue
+        break
+    else:
+        raise troubles[0] if len(troubles) == 1 else _none_fits(pythons, troubles=troubles)
+    if not config.python_version and not config.base_image:
+        why = (
+            "the newest"
+            if python == debian_pythons()[0]
+            else "the one"
+            if old
+            else "the newest that the packages allow"
+        )
+        world.report.note(f"build.python_version is not set: taking {python}, {why}")
     runtime_wheels, runtime_remotes = resolve_runtime(
         python_version=interpreter.minor, platform=platform, store=world.store, env=world.env, report=world.report
     )
@@ -91,9 +115,46 @@ def resolve(
     )
 
 
+def _pythons(config: Config, *, allowed: str, old: Lock | None) -> tuple[str | None, ...]:
+    """The Pythons to try, in this order; None is whichever the base image has."""
+    if config.python_version or config.base_image:
+        minor = config.python_minor
+        if minor and not _is_allowed(minor, allowed):
+            raise ConfigError(
+                f"pyproject.toml is for Python {allowed}, and `build.python_version` is {config.python_version}",
+                hint="name a Python that both allow",
+            )
+        return (config.python_version,)
+    needed = (3, 11) if (config.concurrency or 0) > 1 else (0, 0)
+    fitting = [minor for minor in debian_pythons() if _is_allowed(minor, allowed) and minor_of(minor) >= needed]
+    if not fitting:
+        raise ConfigError(
+            f"pyproject.toml is for Python {allowed}, and the Debian bases have {', '.join(debian_pythons())}",
+            hint="name an image that has such a Python in `build.base_image`",
+        )
+    if old is not None and old.interpreter.minor in fitting:
+        fitting.sort(key=lambda minor: minor != old.interpreter.minor)
+    return tuple(fitting)
+
+
+def _is_allowed(minor: str, specifier: str) -> bool:
+    # A late patch release: `>=3.11.4` allows 3.11, and which one it is the base decides.
+    return any(SpecifierSet(specifier).contains(f"{minor}{patch}") for patch in ("", ".0", ".99"))
+
+
+def _none_fits(pythons: Sequence[str | None], *, troubles: Sequence[ResolveError]) -> ResolveError:
+    parts = [f"Python {python}: {problem.brief}" for python, problem in zip(pythons, troubles, strict=True)]
+    return ResolveError(
+        "the Python packages can be had for none of the Pythons of a Debian base",
+        details="\n".join([*parts, *filter(None, [troubles[0].details])]),
+        hint="loosen a version, or name a Python in `build.python_version` and an image that has it in"
+        " `build.base_image`",
+    )
+
+
 def _answers(old: Lock, *, config: Config, platform: str) -> bool:
     """Whether the base of `old` is one that `config` asks for."""
-    if old.platform != platform or old.interpreter.minor != config.python_minor:
+    if old.platform != platform or config.python_minor not in (None, old.interpreter.minor):
         return False
     if isinstance(old.base, ImageBase):
         return old.base.reference == config.base_image and ":" not in old.base.reference.split("/")[0]
@@ -122,7 +183,7 @@ def _base(
         )
         world.store.remember(BASE_PLACE, base.digest, str(project))
         return base, interpreter, ()
-    suite = debian_suite(config.python_version)
+    suite = debian_suite(config.python_version or "")
     if suite is None:
         raise ConfigError(
             f"there is no Debian base with Python {config.python_version}",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from builder import fetch
 from builder.errors import ResolveError
 from builder.plan import Remote, Wheel
 from builder.report import Report
-from builder.resolve import indexes, requirements, uv, wheels
+from builder.resolve import indexes, requirements, torch, uv, wheels
+from builder.resolve.sessions import session_factory
 from builder.store import Store
-
-if TYPE_CHECKING:
-    import requests
 
 
 def resolve_python(
@@ -29,13 +26,15 @@ def resolve_python(
     report: Report,
     keep: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    accelerator: str = "cpu",
 ) -> tuple[tuple[Wheel, ...], tuple[Remote, ...]]:
     """The wheels that meet the requirements in `text`, sorted by name, and where each can be had.
 
     `text` is a requirements file that lies in `folder` (default: `project`).  `python_version` is the interpreter's
     (`3.11.2`), `platform` the image's (`linux/amd64`), `glibc` its C library's version.  `keep` holds preferred
-    versions by name.  uv's settings, and pip's, are taken from `env` and the user's files.  Raises `ConfigError` for
-    lines that cannot be used and `ResolveError` for what cannot be had.
+    versions by name.  `accelerator` (`cpu`, `cu126`; empty: unknown) is what PyTorch is wanted for.  uv's settings,
+    and pip's, are taken from `env` and the user's files.  Raises `ConfigError` for lines that cannot be used and
+    `ResolveError` for what cannot be had.
     """
     asked = requirements.read(text, project=project, folder=folder, report=report)
     if not asked.lines:
@@ -44,45 +43,48 @@ def resolve_python(
     arguments = ["--python-version", python_version, "--python-platform", uv.python_platform(platform, glibc=glibc)]
     if asked.prereleases:
         arguments += ["--prerelease", "allow"]
-    for host in asked.trusted_hosts:
-        arguments += ["--allow-insecure-host", host]
     environment = indexes.uv_environment(env, report=report)
+    if asked.trusted_hosts:
+        environment["UV_INSECURE_HOST"] = " ".join([environment.get("UV_INSECURE_HOST", ""), *asked.trusted_hosts])
+    if asked.has_extra_index and not indexes.has_strategy(environment):
+        environment["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # to pip, which Cog installs with, all are equal
+    others, only_from, more = torch.split(asked, env=env, accelerator=accelerator, report=report)
     with store.scratch() as scratch:
         try:
-            lock = uv.compile_lock(asked.lines, scratch=scratch, arguments=arguments, env=environment, keep=keep)
+            lock = uv.compile_lock(
+                others,
+                scratch=scratch,
+                arguments=[*arguments, *more],
+                env=environment,
+                keep=keep,
+                only_from=only_from,
+            )
         except ResolveError as problem:
             raise uv.explained(problem, target=target) from problem
         offered = wheels.offers(lock, folder=scratch)
     minor = ".".join(python_version.split(".")[:2])
     tags = wheels.image_tags(python_minor=minor, machine=uv.machine(platform), glibc=glibc)
-    chosen = [wheels.choose(offers, name=name, tags=tags, target=target) for name, offers in offered.items()]
-    _check_hashes(chosen, allowed=dict(asked.hashes))
-    return wheels.complete(chosen, store=store, new_session=session_factory(environment))
+    allowed = dict(asked.hashes)
+    chosen = [
+        wheels.choose(_allowed(offers, hashes=allowed.get(name)), name=name, tags=tags, target=target)
+        for name, offers in offered.items()
+        if not _is_own(name, report=report)
+    ]
+    _check_hashes(chosen, allowed=allowed)
+    found, remotes = wheels.complete(chosen, store=store, new_session=session_factory(environment, texts=[text]))
+    return found, tuple(dataclasses.replace(r, urls=tuple(map(indexes.without_user, r.urls))) for r in remotes)
 
 
-def session_factory(environment: Mapping[str, str]) -> Callable[[], requests.Session]:
-    """Makes sessions that know the credentials in the index URLs of `environment` (`indexes.uv_environment`)."""
-    known = indexes.credentials(environment)
-
-    def new_session() -> requests.Session:
-        session = fetch.default_session()
-        if known:
-            session.auth = _auth(known)
-        return session
-
-    return new_session
+def _is_own(name: str, *, report: Report) -> bool:
+    """Whether it is the SDK, which something else asks for."""
+    if name in requirements.OWN:
+        report.warn(f"`{name}`, which another package asks for, is left out: the image has its own SDK")
+    return name in requirements.OWN
 
 
-def _auth(
-    known: Mapping[str, tuple[str, str]],
-) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    from requests.auth import HTTPBasicAuth
-
-    def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        user = known.get(indexes.origin(request.url or ""))
-        return HTTPBasicAuth(*user)(request) if user else request
-
-    return authorize
+def _allowed(offers: Sequence[wheels.Offer], *, hashes: Sequence[str] | None) -> Sequence[wheels.Offer]:
+    """Those that the requirements name by hash; all where they name none of them, which is then an error."""
+    return [offer for offer in offers if f"sha256:{offer.sha256}" in (hashes or ())] or offers
 
 
 def _check_hashes(chosen: Sequence[wheels.Offer], *, allowed: Mapping[str, Sequence[str]]) -> None:

@@ -17,12 +17,23 @@ from builder.errors import ConfigError
 from builder.report import Report
 
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_OWN = frozenset({"cog", "coglet"})
+OWN = frozenset({"cog", "coglet"})
+"""What the image has of its own, whoever asks for it."""
+
+SOURCE_HINT = (
+    "packages without a wheel are not built yet: choose a version that has a wheel, or list a wheel of your own"
+)
+
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _OPTION = re.compile(r"(?:^|\s)(--?[A-Za-z][A-Za-z-]*)(?:\s*=\s*|\s+|$)")
 _FILE_OPTIONS = frozenset({"-r", "--requirement", "-c", "--constraint", "-f", "--find-links"})
 _PROJECT = re.compile(r"[A-Za-z0-9._-]+\s*(\[[^]]*\])?\s*\Z")
 _HASH = re.compile(r"--hash[=\s]\s*(\S+)")
+_INDEX_OPTIONS = frozenset({"-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--no-index"})
+_BUILD_OPTIONS = frozenset({"--no-binary", "--config-settings", "--global-option", "--install-option"})
+_REMOTE_SOURCE = re.compile(
+    r"(?:git|hg|svn|bzr)\+|https?://[^\s#?]+\.(?:zip|tar\.gz|tgz|tar\.bz2|tar\.xz)(?=[\s#?]|\Z)"
+)
 _DROPPED = frozenset({"--prefer-binary", "--require-hashes", "--use-feature", "--use-pep517"})
 
 
@@ -35,6 +46,9 @@ class Requirements:
     """By normalised name, the `algorithm:hex` that the file allows."""
     prereleases: bool = False
     trusted_hosts: tuple[str, ...] = ()
+    has_index: bool = False
+    """Whether the file names an index, or a page of links, of its own."""
+    has_extra_index: bool = False
 
 
 def read(text: str, *, project: Path, folder: Path | None = None, report: Report) -> Requirements:
@@ -55,6 +69,8 @@ def read(text: str, *, project: Path, folder: Path | None = None, report: Report
         hashes=tuple((name, tuple(values)) for name, values in sorted(reader.hashes.items())),
         prereleases=reader.prereleases,
         trusted_hosts=tuple(reader.trusted_hosts),
+        has_index=bool(_INDEX_OPTIONS & reader.options),
+        has_extra_index="--extra-index-url" in reader.options,
     )
 
 
@@ -87,6 +103,7 @@ class _Reader:
         self.hashes: dict[str, list[str]] = {}
         self.prereleases = False
         self.trusted_hosts: list[str] = []
+        self.options: set[str] = set()
         self.problems: list[str] = []
 
     def take(self, line: str) -> None:
@@ -111,7 +128,10 @@ class _Reader:
             self.prereleases = True
         elif name == "--trusted-host":
             self.trusted_hosts.append(value)
+        elif name in _BUILD_OPTIONS:
+            self._report.warn(f"`{line}` in the requirements is ignored: packages come as wheels")
         elif name not in _DROPPED:
+            self.options.add(name)
             self.lines.append(f"{name} {value}".strip())
 
     def _artifact(self, line: str) -> None:
@@ -129,7 +149,9 @@ class _Reader:
         if not path.resolve().is_relative_to(self._project.resolve()):
             raise ValueError(f'local Python package artifact "{line}" must be inside the project directory')
         if path.suffix != ".whl":
-            raise ValueError(f'"{line}" is a source archive, which this release cannot build; list a wheel instead')
+            raise ValueError(
+                f'"{line}" is a source archive, and packages without a wheel are not built yet; list a wheel'
+            )
         self.lines.append(path.resolve().as_uri())
 
     def _requirement(self, line: str) -> None:
@@ -144,8 +166,10 @@ class _Reader:
             )
         if text.startswith(("./", "../", "/", "~/")) or text in {".", ".."}:
             raise ValueError(f'local package requirement "{text}" is not a supported wheel or source archive')
+        if _REMOTE_SOURCE.search(text) and _name(text) not in OWN:
+            raise ValueError(f"packages without a wheel are not built yet; name a wheel instead: {line}")
         name = _name(text)
-        if name in _OWN:
+        if name in OWN:
             self._report.warn(
                 f"'{text}' found in requirements — overriding with the SDK of this release. Remove it from requirements"
             )

@@ -43,7 +43,7 @@ def resolve_runtime(
     """
     # Imported here: a build with nothing to do asks for the files only.
     from builder.resolve import indexes, uv, wheels
-    from builder.resolve.python import session_factory
+    from builder.resolve.sessions import session_factory
 
     pinned = pins(python_version=python_version, platform=platform)
     environment = indexes.uv_environment(env, report=report)

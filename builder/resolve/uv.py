@@ -12,8 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from builder import process
 from builder.errors import ResolveError
+from builder.resolve.requirements import SOURCE_HINT
+from builder.resolve.wheels import UnsatisfiableError
 
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 _GLIBC_MINORS = (17, 28, *range(31, 41))
@@ -50,24 +55,37 @@ def compile_lock(
     arguments: Sequence[str],
     env: Mapping[str, str],
     keep: Mapping[str, str] | None = None,
+    only_from: tuple[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """The `pylock.toml` document that uv makes of `requirements`; `ResolveError` where it cannot.
 
-    `scratch` is an empty folder for the files uv is handed.  `keep` maps names to preferred versions.
+    `scratch` is an empty folder for the files uv is handed.  `keep` maps names to preferred versions.  `only_from` is
+    the URL of an index and further requirements (PEP 508) that are looked for there and nowhere else.
     """
     lock = scratch / "pylock.toml"
     (scratch / "requirements.in").write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
     if keep:
         lock.write_text(_preferences(keep), encoding="utf-8")
+    inputs = ["requirements.in", *(["pyproject.toml"] if only_from else [])]
     command = [
-        *(_program(), "pip", "compile", "requirements.in", "--output-file", lock.name, "--format", "pylock.toml"),
+        *(_program(), "pip", "compile", *inputs, "--output-file", lock.name, "--format", "pylock.toml"),
         *("--only-binary", ":all:", "--no-header", "--no-annotate", "--quiet", "--python", sys.executable),
         *arguments,
     ]
     # uv takes settings from the nearest workspace above its folder: this one has none.  The user's own stay in force.
-    (scratch / "pyproject.toml").write_text(_WORKSPACE, encoding="utf-8")
+    workspace = _workspace(*only_from) if only_from else _WORKSPACE
+    (scratch / "pyproject.toml").write_text(workspace, encoding="utf-8")
     process.run(command, purpose="resolve the Python packages", cwd=scratch, env=env, error=ResolveError)
     return tomllib.loads(lock.read_text(encoding="utf-8"))
+
+
+def _workspace(index: str, lines: Sequence[str]) -> str:
+    import tomli_w
+
+    sources = {canonicalize_name(Requirement(line).name): {"index": "only"} for line in lines}
+    only = {"name": "only", "url": index, "explicit": True}
+    project = {"name": "scratch", "version": "0", "dependencies": list(lines)}
+    return tomli_w.dumps({"project": project, "tool": {"uv": {"workspace": {}, "sources": sources, "index": [only]}}})
 
 
 def _program() -> str:
@@ -92,7 +110,8 @@ def explained(problem: ResolveError, *, target: str) -> ResolveError:
         match = re.search(pattern, said, re.DOTALL)
         if match:
             name = match.groupdict().get("name") or ""
-            return ResolveError(brief.format(target=target, name=name.rstrip(",.")), details=output, hint=hint)
+            error = UnsatisfiableError if brief in _UNSATISFIABLE else ResolveError
+            return error(brief.format(target=target, name=name.rstrip(",.")), details=output, hint=hint)
     return ResolveError(
         f"could not resolve the Python packages for {target}",
         details=problem.details,
@@ -106,6 +125,15 @@ def _without_frame(details: str) -> str:
     text = "\n".join(re.sub(r"^[\s×│├╰─▶]+", "", line) for line in lines)
     return re.sub(r"^(error|cause|warning): ", "", text, flags=re.MULTILINE)
 
+
+_UNSATISFIABLE = frozenset(
+    [
+        "`{name}` has no wheel for {target}",
+        "the index has no version `{name}`",
+        "the requirements cannot be met together for {target}",
+    ]
+)
+"""What another Python may change."""
 
 _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
     (
@@ -131,7 +159,7 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
     (
         r"Git operation failed|(?:git|hg|svn|bzr)\+",
         "a package from a version control system has no wheel",
-        "name a released wheel; this release does not build packages from source",
+        SOURCE_HINT,
     ),
     (
         r"(?:Because |because )(?P<name>\S+) was not found in the (?:package registry|provided package locations)",
@@ -141,7 +169,7 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
     (
         r"(?P<name>\S+) (?:has|have) no (?:usable )?wheels",
         "`{name}` has no wheel for {target}",
-        "choose a version that has wheels; this release does not build packages from source",
+        SOURCE_HINT,
     ),
     (
         r"\A(?!.*depends? on).*there is no version of (?P<name>\S+)",

@@ -29,6 +29,10 @@ _OLDEST_GLIBC_MINOR = {"x86_64": 5, "aarch64": 17}
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
+class UnsatisfiableError(ResolveError):
+    """What was asked for cannot be had for this Python and platform, and perhaps for another."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """A wheel as a lock names it: `url` is http(s) or `file:`; `sha256` or `size` may be unknown (empty, 0)."""
@@ -101,10 +105,10 @@ def choose(candidates: Sequence[Offer], *, name: str, tags: Sequence[Tag], targe
             full = dataclasses.replace(offer, version=offer.version or str(version))
             ranked.append(((-best, build), full))
     if not ranked:
-        raise ResolveError(
+        raise UnsatisfiableError(
             f"`{name}` has no wheel for {target}",
             details="\n".join(offer.filename for offer in candidates) or None,
-            hint="choose a version that has wheels; this release does not build packages from source",
+            hint="packages without a wheel are not built yet: choose a version that has a wheel for it",
         )
     return max(ranked, key=lambda item: item[0])[1]
 

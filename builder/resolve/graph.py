@@ -1,0 +1,166 @@
+"""The packages of another tool's lock file as a graph, and those of them that one image needs.
+
+Pure: reads nothing; `foreign` makes the graph, `locked` finds the files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from packaging.markers import Marker
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from builder.errors import ResolveError
+from builder.resolve.wheels import UnsatisfiableError
+
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file that a lock names; `url` (http, https or `file:`) is empty where it is left to the index."""
+
+    name: str
+    sha256: str = ""
+    url: str = ""
+    size: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """What is needed, when (`marker`), with which extras; `version` is exact, `specifier` a range, empty any."""
+
+    name: str
+    marker: str = ""
+    extras: tuple[str, ...] = ()
+    specifier: str = ""
+    version: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """One version of a package.
+
+    It applies where any of `markers` holds (none: everywhere) and to Pythons in `requires_python`.  `index` is the
+    URL of the index it comes from, where the lock says so.  `source` says where it comes from if that is no index and
+    no wheel; a `virtual` one is only its dependencies.
+    """
+
+    name: str
+    version: str
+    files: tuple[File, ...] = ()
+    dependencies: tuple[Dependency, ...] = ()
+    extras: Mapping[str, tuple[Dependency, ...]] = dataclasses.field(default_factory=dict)
+    markers: tuple[str, ...] = ()
+    requires_python: str = ""
+    index: str = ""
+    source: str = ""
+    virtual: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """A lock file: `name` of the file, `renew` the command that makes it, what the project itself needs."""
+
+    name: str
+    renew: str
+    packages: tuple[Package, ...]
+    roots: tuple[Dependency, ...]
+
+
+def environment(*, python_version: str, platform: str) -> dict[str, str]:
+    """The variables of markers (PEP 508) for CPython `python_version` (`3.11.2`) on `platform` (`linux/amd64`)."""
+    return {
+        "implementation_name": "cpython",
+        "implementation_version": python_version,
+        "os_name": "posix",
+        "platform_machine": _MACHINES.get(platform.partition("/")[2], ""),
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": "Linux",
+        "platform_version": "",
+        "python_full_version": python_version,
+        "python_version": ".".join(python_version.split(".")[:2]),
+        "sys_platform": "linux",
+    }
+
+
+def select(graph: Graph, *, variables: Mapping[str, str]) -> tuple[Package, ...]:
+    """The packages that the project needs where `variables` hold (see `environment`), sorted by name.
+
+    `ResolveError` where the lock does not answer the project; `UnsatisfiableError` where another Python would help.
+    """
+    by_name: dict[str, list[Package]] = {}
+    for package in graph.packages:
+        by_name.setdefault(package.name, []).append(package)
+    chosen: dict[str, Package] = {}
+    seen: dict[str, set[str]] = {}
+    queue = deque((dependency, frozenset[str]()) for dependency in graph.roots)
+    while queue:
+        dependency, active = queue.popleft()
+        if not _holds(dependency.marker, variables, extras=active):
+            continue
+        name = dependency.name
+        first = name not in chosen
+        if first:
+            chosen[name] = _find(dependency, by_name.get(name, ()), graph=graph, variables=variables)
+        elif not _fits(dependency, chosen[name]):
+            raise _stale(graph, dependency, [chosen[name]])
+        package, known = chosen[name], seen.setdefault(name, set())
+        new = set(dependency.extras) - known
+        known |= new
+        if first or new:
+            queue.extend((needed, frozenset(known)) for needed in package.dependencies)
+        for extra in sorted(new):
+            queue.extend((needed, frozenset({extra})) for needed in package.extras.get(extra, ()))
+    return tuple(chosen[name] for name in sorted(chosen) if not chosen[name].virtual)
+
+
+def _find(
+    dependency: Dependency, candidates: Sequence[Package], *, graph: Graph, variables: Mapping[str, str]
+) -> Package:
+    fitting = [package for package in candidates if _fits(dependency, package)]
+    here = [
+        package
+        for package in fitting
+        if not package.markers or any(_holds(marker, variables, extras=frozenset()) for marker in package.markers)
+    ]
+    if not here:
+        raise _stale(graph, dependency, candidates)
+    python = Version(variables["python_full_version"])
+    usable = [p for p in here if SpecifierSet(p.requires_python).contains(python, prereleases=True)]
+    if not usable:
+        raise UnsatisfiableError(
+            f"`{dependency.name}` {here[0].version} of {graph.name} needs Python {here[0].requires_python}",
+            details=f"the image has Python {python}",
+            hint=f"set `build.python_version`, or lock again for Python {python.major}.{python.minor}",
+        )
+    return max(usable, key=lambda package: Version(package.version or "0"))
+
+
+def _fits(dependency: Dependency, package: Package) -> bool:
+    if dependency.version:
+        return package.version == dependency.version
+    if not dependency.specifier or not package.version:
+        return True
+    return SpecifierSet(dependency.specifier).contains(Version(package.version), prereleases=True)
+
+
+def _stale(graph: Graph, dependency: Dependency, candidates: Sequence[Package]) -> ResolveError:
+    wanted = (dependency.version and f"=={dependency.version}") or dependency.specifier
+    have = ", ".join(sorted({package.version for package in candidates}))
+    return ResolveError(
+        f"`{graph.name}` does not answer the project: `{dependency.name}{wanted}` is not in it",
+        details=f"it has {dependency.name} {have}" if have else None,
+        hint=f"renew it with `{graph.renew}`",
+    )
+
+
+def _holds(marker: str, variables: Mapping[str, str], *, extras: frozenset[str]) -> bool:
+    if not marker:
+        return True
+    parsed = Marker(marker)
+    return any(parsed.evaluate({**variables, "extra": extra}) for extra in extras or {""})

@@ -1,0 +1,102 @@
+"""What a configuration asks for in Python packages, wherever it says so, ready to be resolved for an interpreter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from builder.config import Config
+from builder.plan import Remote, Wheel
+from builder.report import Report
+from builder.resolve import foreign, pyproject
+from builder.resolve.graph import Graph
+from builder.resolve.locked import resolve_locked
+from builder.resolve.python import resolve_python
+from builder.store import Store
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Packages:
+    """The requirements `text` in `folder`, or another tool's lock; `declared` are the project's own indexes."""
+
+    project: Path
+    text: str
+    folder: Path
+    locked: Graph | None
+    declared: tuple[str, ...]
+    requires_python: str
+    accelerator: str
+    store: Store
+    env: Mapping[str, str]
+    report: Report
+
+    @classmethod
+    def of(
+        cls, config: Config, *, project: Path, text: str, store: Store, env: Mapping[str, str], report: Report
+    ) -> Packages:
+        """What `config` asks for; `text` is what `resolve.project.resolve` calls the requirements."""
+        locked: Graph | None = None
+        declared: tuple[str, ...] = ()
+        requires = ""
+        folder = (project / config.python_requirements).parent if config.python_requirements else project
+        if config.python_project:
+            files = pyproject.loads(text)
+            document = pyproject.table(files)
+            declared = tuple(url for url, _ in pyproject.indexes(document))
+            requires = pyproject.requires_python(document)
+            folder = project / files.folder
+            if files.lock_name:
+                locked = foreign.read(files, folder=folder)
+                report.note(f"the versions and hashes of {files.lock_name} are kept")
+            for other in files.others:
+                report.warn(f"`{other}` does not count: there is {files.lock_name} as well")
+            text = "" if locked else "".join(f"{line}\n" for line in pyproject.requirement_lines(files, report=report))
+        return cls(
+            project=project,
+            text=text,
+            folder=folder,
+            locked=locked,
+            declared=declared,
+            requires_python=requires,
+            accelerator=_accelerator(config),
+            store=store,
+            env=env,
+            report=report,
+        )
+
+    def resolve(
+        self, python_version: str, *, platform: str, glibc: str, keep: Mapping[str, str]
+    ) -> tuple[tuple[Wheel, ...], tuple[Remote, ...]]:
+        """The wheels for that interpreter (see `resolve_python`)."""
+        if self.locked is not None:
+            return resolve_locked(
+                self.locked,
+                declared=self.declared,
+                python_version=python_version,
+                platform=platform,
+                glibc=glibc,
+                store=self.store,
+                env=self.env,
+                report=self.report,
+            )
+        return resolve_python(
+            self.text,
+            project=self.project,
+            python_version=python_version,
+            platform=platform,
+            glibc=glibc,
+            keep=keep,
+            folder=self.folder,
+            accelerator=self.accelerator,
+            store=self.store,
+            env=self.env,
+            report=self.report,
+        )
+
+
+def _accelerator(config: Config) -> str:
+    """Which builds of PyTorch suit: those for a CPU, for a CUDA that was asked for; of a GPU alone that is unknown."""
+    if not config.gpu:
+        return "cpu"
+    return "cu" + "".join(config.cuda.split(".")[:2]) if config.cuda else ""
