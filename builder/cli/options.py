@@ -6,7 +6,6 @@ hold them.  A command receives one value, `options`, instead of an argument for 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 import click
 
 from builder.config import FILE_NAME
+from builder.frozen import frozen
 from builder.plan import Compression
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,7 +26,7 @@ LAST_EPOCH = 2**33 - 1
 """The largest time that a tar header of ours can hold."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BuildOptions:
     """What the options say, checked; the defaults are those of a command that has none of them."""
 
@@ -176,5 +176,5 @@ _BUILD: list[Callable[[Any], Any]] = [
     ),
     click.option("--strip", is_flag=True, hidden=True, help="Accepted; changes nothing."),
     click.option("--precompile", is_flag=True, hidden=True, help="Accepted; changes nothing."),
-    click.option("--skip-schema-validation", is_flag=True, hidden=True, help="Build without the model's schema."),
+    click.option("--skip-schema-validation", is_flag=True, hidden=True, help="Do not check the model's schema."),
 ]

@@ -16,7 +16,7 @@ from typing import Any
 
 from builder.cli.console import Console, say
 from builder.cli.options import BuildOptions
-from builder.cli.project import Project, model_schema
+from builder.cli.project import Project, read_schema
 from builder.cli.running import Place, given_gpus, gpu_mounts, schema_of, server_env
 from builder.cli.settings import read
 from builder.engine import client, container, inputs, outputs, server
@@ -61,7 +61,7 @@ def carry_out(asked: Asked, *, options: BuildOptions) -> int:
         found: Project | StoredImage
         if asked.reference is None:
             found = _project(place, training=asked.training)
-            schema = model_schema(found, options=options)
+            schema, _ = read_schema(found, options=options)
         else:
             found = place.model(asked.reference)
             schema = schema_of(found)

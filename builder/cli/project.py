@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from builder.cli.console import Console
 from builder.cli.options import BuildOptions
 from builder.cli.settings import Settings, debian_mirrors
 from builder.config import Config
-from builder.errors import BackendError, ConfigError
+from builder.errors import BackendError, ConfigError, SchemaError
 from builder.lock import FILE_NAME as LOCK_NAME
 from builder.lock import Lock
 from builder.oci import PackedLayer
@@ -126,13 +125,17 @@ def get_plan(
     from builder.resolve.source import Source, split_large
 
     code, large = split_large(Source(entries=files.source)) if with_code else ((), ())
+    schema, concurrency = read_schema(project, options=options) if with_code else (None, None)
+    config = project.config
+    if config.concurrency is None and concurrency is not None:
+        config = dataclasses.replace(config, concurrency=concurrency)
     return compile_plan(
-        project.config,
+        config,
         lock=lock,
         code=code,
         large=large,
         runtime=files.runtime,
-        schema=model_schema(project, options=options) if with_code else None,
+        schema=schema,
         version=__version__,
         epoch=settings.epoch,
         compression=options.compression,
@@ -140,38 +143,38 @@ def get_plan(
 
 
 def schema_text(options: BuildOptions) -> str:
-    """The text of `--openapi-schema`; empty where the schema is made from the source, `null` where there is none."""
-    if options.skip_schema:
-        return "null"
+    """What of the options decides the schema: the text of `--openapi-schema`, and whether it is checked."""
+    mark = "unchecked " if options.skip_schema else ""
     if options.schema_file is None:
-        return ""
+        return mark
     try:
-        return options.schema_file.read_text(encoding="utf-8")
+        return mark + options.schema_file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(
             f"could not read `{options.schema_file}`: {problem}", hint="`--openapi-schema` names a JSON file"
         ) from problem
 
 
-def model_schema(project: Project, *, options: BuildOptions) -> Mapping[str, Any] | None:
-    """The model's OpenAPI document: made from its source, unless the options name a file, or want none."""
-    text = schema_text(options)
-    if text:
-        try:
-            found = json.loads(text)
-        except ValueError as problem:
-            raise ConfigError(f"`{options.schema_file}` is not JSON: {problem}") from problem
-        if found is not None and not (isinstance(found, dict) and "openapi" in found and "components" in found):
-            raise ConfigError(
-                f"`{options.schema_file}` is not an OpenAPI document",
-                hint="`cogsmith schema` prints one to begin with",
-            )
-        return found
-    if not project.config.run and not project.config.train:
-        return None
+def read_schema(project: Project, *, options: BuildOptions) -> tuple[Mapping[str, Any] | None, int | None]:
+    """The model's OpenAPI document, from the file the options name or else its source, and its `@concurrent(max=)`.
+
+    Checked, unless the options say not to: then a source that cannot be understood gives none.
+    """
     from builder import schema
 
-    return schema.document(project.root, run=project.config.run, train=project.config.train, version=__version__)
+    if options.schema_file is not None:
+        return schema.load(options.schema_file, check=not options.skip_schema), None
+    if not project.config.run and not project.config.train:
+        return None, None
+    try:
+        found = schema.read(project.root, run=project.config.run, train=project.config.train, version=__version__)
+    except SchemaError:
+        if options.skip_schema:
+            return None, None
+        raise
+    if not options.skip_schema:
+        schema.validate(found.document)
+    return found.document, found.concurrency
 
 
 def make_layers(

@@ -78,12 +78,26 @@ class Place:
         """The model's image of that name; errors for what is none."""
         if "=" in reference:
             raise InputError(f"Invalid image name '{reference}'. Did you forget `-i`?", hint=f"-i {reference}")
-        image = get(self.store, reference)
+        image = self._found(reference)
         if label(image, "config") is None:
             raise StoreError(
                 f"Image {reference} does not appear to be a Cog model", hint="build it with cogsmith or cog"
             )
         return image
+
+    def _found(self, reference: str) -> StoredImage:
+        """The image of the store, else of the registry that the reference names."""
+        if self.store.image(reference) is None and parse(reference).registry:
+            from builder.cli.pull import pull_image
+
+            return pull_image(
+                reference,
+                settings=self.settings,
+                store=self.store,
+                console=self.console,
+                platform=self.settings.host_platform,
+            )
+        return get(self.store, reference)
 
     def fetch(self, image: StoredImage) -> Callable[[Any], None]:
         """Brings layers of the image's base that the store lacks."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from builder.cli.doctor import fixes
 from builder.cli.doctor.finding import Finding, from_error
 from builder.cli.options import BuildOptions
-from builder.cli.project import Project, find, model_schema
+from builder.cli.project import Project, find, read_schema
 from builder.errors import CogsmithError, ConfigError
 
 GONE = {"ExperimentalFeatureWarning": "it warns of nothing any more", "emit_metric": "use `self.record_metric(...)`"}
@@ -43,7 +43,7 @@ def _schema(project: Project) -> Iterator[Finding]:
         )
         return
     try:
-        model_schema(project, options=BuildOptions())
+        read_schema(project, options=BuildOptions())
     except CogsmithError as problem:
         yield from_error(problem)
     else:
