@@ -44,6 +44,10 @@ class Reference:
         """What a registry is asked for: the digest, else the tag, else `latest`."""
         return self.digest or self.tag or DEFAULT_TAG
 
+    def pointer_to(self, digest: str) -> str:
+        """What an image of that digest is pushed under: the tag, else the digest where one was written."""
+        return self.tag or (digest if self.digest else DEFAULT_TAG)
+
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""

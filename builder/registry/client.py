@@ -1,20 +1,21 @@
-"""One registry over HTTP: challenges, tokens, requests, errors in words.  Knows nothing of images or the store."""
+"""One repository of a registry over HTTP: tokens, requests, errors in words.  Knows nothing of images or the store."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import ipaddress
-import json
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from builder.errors import RegistryError
-from builder.fetch import TIMEOUT, default_session, network_problem
-from builder.reference import DEFAULT_REGISTRY, Reference, normalised
-from builder.registry.auth import Challenge, Credentials, find_credentials, parse_challenges
+from builder.fetch import PAUSES, TIMEOUT, network_problem
+from builder.reference import DEFAULT_REGISTRY, Reference
+from builder.registry.answers import PASSING, is_loopback, may_pass, refusal, retry_after
+from builder.registry.auth import find_credentials, parse_challenges
+from builder.registry.places import Place, place
+from builder.registry.session import session_factory
+from builder.registry.token import Authorization, Token, ask_token, basic
 
 if TYPE_CHECKING:
     import requests
@@ -22,27 +23,52 @@ if TYPE_CHECKING:
 _DOCKER_HUB_HOST = "registry-1.docker.io"
 
 
+class Body(Protocol):
+    """A request's body that can be sent again, of known length."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes, in pieces; from the beginning each time."""
+
+    def __len__(self) -> int:
+        """Bytes in all."""
+
+    def read(self, count: int = -1, /) -> bytes:
+        """The next bytes."""
+
+    def restart(self) -> None:
+        """Go back to the beginning."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How registries are reached: the environment that names the files of credentials, and how to make a session."""
+    """How registries are reached: the environment that names files and proxies, and how patient to be."""
 
     env: Mapping[str, str]
-    new_session: Callable[[], requests.Session] = default_session
+    new_session: Callable[[], requests.Session] | None = None
+    pauses: tuple[float, ...] = PAUSES
+    """Seconds before each further attempt."""
+    stop: threading.Event = dataclasses.field(default_factory=threading.Event)
+    """Set when the work is given up."""
 
 
 class Client:
-    """Requests to one repository.  May be used by threads."""
+    """Requests to one repository.  May be used by threads.
 
-    def __init__(self, reference: Reference, *, access: Access) -> None:
-        self.reference = normalised(reference)
-        self._access = access
+    `actions` (`pull`, `pull,push`) is what its tokens are for.
+    """
+
+    def __init__(self, reference: Reference, *, access: Access, actions: str = "pull", at: Place | None = None) -> None:
+        self.place = at or place(reference, env=access.env)
+        self.reference = self.place.reference
+        self.access = access
+        self._actions = actions
+        self._new_session = access.new_session or session_factory(access.env, insecure=self.place.insecure)
         self._local = threading.local()
         self._lock = threading.Lock()
         self._authenticating = threading.Lock()
         self._base: str | None = None
-        self._tokens: dict[str, str] = {}
-        self._credentials: Credentials | None = None
-        self._looked = False
+        self._challenge = ""
+        self._tokens: dict[str, Token] = {}
 
     @property
     def registry(self) -> str:
@@ -53,183 +79,160 @@ class Client:
         """The URL of a path of the repository, such as `manifests/latest`."""
         return f"{self._root()}/v2/{self.reference.repository}/{path}"
 
+    def absolute(self, url: str) -> str:
+        """The URL that a `Location` stands for, which may be relative."""
+        return urljoin(self._root() + "/", url)
+
     def request(
         self,
         method: str,
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        actions: str = "pull",
         scopes: tuple[str, ...] = (),
         stream: bool = False,
-        data: bytes | None = None,
+        body: Body | bytes | None = None,
     ) -> requests.Response:
         """Send a request, answering the registry's challenge; the response whatever its status.
 
-        `actions` (`pull`, `pull,push`) and further `scopes` go into the token that is asked for.  Raises what
+        Further `scopes` go into the same token.  An address of another host gets no credentials.  Raises what
         `requests` raises if there is no answer at all, and `RegistryError` if there is no way to authenticate.
         """
-        scope = " ".join([f"repository:{self.reference.repository}:{actions}", *scopes])
+        scope = " ".join([f"repository:{self.reference.repository}:{self._actions}", *scopes])
+        target = urljoin(self._root(), url)
+        own = urlsplit(target).netloc == urlsplit(self._root()).netloc
 
-        def send(authorization: str | None) -> requests.Response:
+        def send(token: Token | None) -> requests.Response:
+            if body is not None and not isinstance(body, bytes):
+                body.restart()
             return self._session().request(
                 method,
-                urljoin(self._root(), url),
+                target,
                 headers=dict(headers or {}),
-                auth=_Authorization(authorization),
+                auth=Authorization(token.text if token and own else None),
                 stream=stream,
-                data=data,
+                data=body,
                 timeout=TIMEOUT,
+                allow_redirects=method in ("GET", "HEAD"),
+                **self._options(target),
             )
 
-        authorization = self._tokens.get(scope)
-        response = send(authorization)
-        if response.status_code == 401:
+        token = self._token(scope)
+        response = send(token)
+        if response.status_code == 401 and own:
             header = response.headers.get("WWW-Authenticate", "")
             response.close()
-            with self._authenticating:
-                if self._tokens.get(scope) == authorization:  # else another thread has just got a new one
-                    self._authenticate(header, scope=scope)
+            self._authenticate(header, scope=scope, known=token)
             response = send(self._tokens.get(scope))
         return response
 
+    def steadily(self, method: str, url: str, *, what: str, do: str = "get", **options: Any) -> requests.Response:
+        """As `request`, again after what passes (a broken connection, 429, 5xx); `RegistryError` says what failed."""
+        left = list(self.access.pauses)
+        while True:
+            wait = 0.0
+            with network_problem(RegistryError, f"could not {do} {what} at `{self.registry}`"):
+                try:
+                    response = self.request(method, url, **options)
+                    if not options.get("stream"):
+                        response.content  # noqa: B018  # read here, where a broken connection is explained
+                except OSError as problem:
+                    if not left or not may_pass(problem):
+                        raise
+                else:
+                    if response.status_code not in PASSING or not left:
+                        return response
+                    wait = retry_after(response)
+                    response.close()
+            if self.access.stop.wait(max(left.pop(0), wait)):
+                raise RegistryError(f"gave up {what}", hint="another part failed first: see its error")
+
     def get(self, path: str, *, headers: Mapping[str, str] | None = None, what: str) -> requests.Response:
         """A small document of the repository; `RegistryError` saying that `what` could not be had."""
-        with network_problem(RegistryError, f"could not get {what} from `{self.registry}`"):
-            response = self.request("GET", self.url(path), headers=headers)
-            response.content  # noqa: B018  # read here, where a broken connection is explained
+        response = self.steadily("GET", self.url(path), headers=headers, what=what)
         if response.status_code != 200:
             raise self.refused(response, what=what)
         return response
 
-    def refused(self, response: requests.Response, *, what: str) -> RegistryError:
+    def refused(self, response: requests.Response, *, what: str, do: str = "get") -> RegistryError:
         """The error for an answer that is not a success."""
-        status = response.status_code
-        hints = {
-            401: f"log in: `docker login {self.registry}` or `podman login {self.registry}`",
-            403: f"the account may not do this; log in as another: `docker login {self.registry}`",
-            404: "check the spelling; a private repository also looks like this to whoever is not logged in",
-            429: "the registry limits requests: log in, or wait",
-        }
-        reasons = {401: "it wants credentials", 403: "it refuses", 404: "it has none", 429: "too many requests"}
-        reason = reasons.get(status, f"HTTP status {status} {response.reason or ''}".rstrip())
-        return RegistryError(
-            f"could not get {what} from `{self.registry}`: {reason}",
-            details=_errors(response) or None,
-            hint=hints.get(status),
-        )
+        return refusal(response, what=what, do=do, registry=self.registry)
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            self._local.session = self._access.new_session()
+            self._local.session = self._new_session()
         session: requests.Session = self._local.session
         return session
 
+    def _options(self, url: str) -> dict[str, Any]:
+        # No proxy can reach this machine's own loopback, and who is insecure has no certificate that would be known.
+        options: dict[str, Any] = {"verify": False} if self.place.insecure else {}
+        if is_loopback(urlsplit(url).netloc):
+            options["proxies"] = {"http": "", "https": ""}
+        return options
+
     def _root(self) -> str:
-        # https, but for registries on this very machine: those may speak http, as Docker also allows.
+        # https, but for registries on this very machine and insecure ones: those may speak http, as Docker also allows.
         with self._lock:
             if self._base is None:
                 host = _DOCKER_HUB_HOST if self.registry == DEFAULT_REGISTRY else self.registry
-                self._base = f"https://{host}"
+                schemes = ["https"]
                 if is_loopback(host):
-                    with network_problem(RegistryError, f"could not reach the registry `{self.registry}`"):
-                        answer = self._session().get(f"http://{host}/v2/", timeout=TIMEOUT, auth=_Authorization(None))
-                    # A TLS server answers plain http with status 400.
-                    self._base = f"https://{host}" if answer.status_code == 400 else f"http://{host}"
+                    schemes = ["http", "https"]
+                elif self.place.insecure:
+                    schemes = ["https", "http"]
+                self._base = f"{self._first(schemes, host=host)}://{host}"
             return self._base
 
-    def _authenticate(self, header: str, *, scope: str) -> None:
-        if not self._looked:
-            self._credentials = find_credentials(self.reference, env=self._access.env)
-            self._looked = True
-        credentials = self._credentials
-        challenges = {challenge.scheme: challenge for challenge in parse_challenges(header)}
-        if "bearer" in challenges:
-            authorization = f"Bearer {self._token(challenges['bearer'], credentials=credentials, scope=scope)}"
-        elif "basic" in challenges:
-            if credentials is None:
-                return  # the second answer is 401 again, and explained by the caller
-            authorization = _basic(credentials)
-        else:
-            raise RegistryError(f"`{self.registry}` asks for an authentication that is not known", details=header)
-        self._tokens[scope] = authorization
+    def _first(self, schemes: list[str], *, host: str) -> str:
+        """The first of the schemes that the host speaks."""
+        import requests
 
-    def _token(self, challenge: Challenge, *, credentials: Credentials | None, scope: str) -> str:
-        """Ask the token server (distribution spec, `token` and `oauth2` flows)."""
-        if credentials is not None and credentials.registry_token:
-            return credentials.registry_token
-        realm = challenge.parameters.get("realm", "")
-        if not realm.startswith(("https://", "http://")):
-            raise RegistryError(f"`{self.registry}` names no token server that can be used: `{realm}`")
-        host = urlsplit(realm).netloc.rpartition("@")[2]
-        if credentials is not None and realm.startswith("http://") and not is_loopback(host):
-            raise RegistryError(f"`{self.registry}` wants the password sent to `{host}` without encryption")
-        query = {"scope": scope.split(" ")}
-        service = challenge.parameters.get("service")
-        if service:
-            query["service"] = [service]
-        with network_problem(RegistryError, f"could not get a token for `{self.registry}`"):
-            if credentials is not None and credentials.identity_token:
-                form = {
-                    "grant_type": "refresh_token",
-                    "refresh_token": credentials.identity_token,
-                    "client_id": "cogsmith",
-                    "scope": scope,
-                    "service": service or "",
-                }
-                response = self._session().post(realm, data=form, auth=_Authorization(None), timeout=TIMEOUT)
+        for scheme in schemes[:-1]:
+            url = f"{scheme}://{host}/v2/"
+            with network_problem(RegistryError, f"could not reach the registry `{self.registry}`"):
+                try:
+                    options = {"timeout": TIMEOUT, "auth": Authorization(None), **self._options(url)}
+                    answer = self._session().get(url, **options)
+                except requests.exceptions.SSLError:
+                    continue
+                except requests.exceptions.ConnectionError:
+                    if scheme == "http":
+                        raise
+                    continue
+            if answer.status_code != 400 or scheme == "https":  # a TLS server answers plain http with status 400
+                return scheme
+        return schemes[-1]
+
+    def _token(self, scope: str) -> Token | None:
+        """The token for a scope, renewed before it runs out; none before the registry has asked for any."""
+        token = self._tokens.get(scope)
+        if self._challenge and (token is None or token.is_stale()):
+            self._authenticate(self._challenge, scope=scope, known=token)
+        return self._tokens.get(scope)
+
+    def _authenticate(self, header: str, *, scope: str, known: Token | None) -> None:
+        with self._authenticating:
+            if self._tokens.get(scope) is not known:  # another thread has just got a new one
+                return
+            credentials = find_credentials(self.reference, env=self.access.env)
+            challenges = {challenge.scheme: challenge for challenge in parse_challenges(header)}
+            if "bearer" in challenges:
+
+                def send(method: str, url: str, **options: Any) -> requests.Response:
+                    return self._session().request(method, url, timeout=TIMEOUT, **options, **self._options(url))
+
+                self._tokens[scope] = ask_token(
+                    challenges["bearer"], credentials=credentials, scope=scope, registry=self.registry, send=send
+                )
+            elif "basic" in challenges:
+                if credentials is None:
+                    return  # the second answer is 401 again, and explained by the caller
+                self._tokens[scope] = Token(text=basic(credentials))
             else:
-                authorization = _basic(credentials) if credentials is not None else None
-                response = self._session().get(realm, params=query, auth=_Authorization(authorization), timeout=TIMEOUT)
-            content = response.content
-        if response.status_code != 200:
-            raise RegistryError(
-                f"`{self.registry}` gave no token: HTTP status {response.status_code}",
-                details=_errors(response) or None,
-                hint=f"log in: `docker login {self.registry}` or `podman login {self.registry}`",
-            )
-        try:
-            answer = json.loads(content)
-            token = answer.get("token") or answer["access_token"]
-        except (ValueError, KeyError, AttributeError) as problem:
-            raise RegistryError(f"the token server of `{self.registry}` gave no token") from problem
-        return str(token)
-
-
-class _Authorization:
-    """Sets the header, or none.  Given as `auth` so that requests does not put in what netrc says."""
-
-    def __init__(self, value: str | None) -> None:
-        self._value = value
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._value is not None:
-            request.headers["Authorization"] = self._value
-        return request
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host[:port]` is this machine."""
-    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    name = name.strip("[]")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _basic(credentials: Credentials) -> str:
-    pair = f"{credentials.username}:{credentials.password}".encode()
-    return f"Basic {base64.b64encode(pair).decode()}"
-
-
-def _errors(response: requests.Response) -> str:
-    """The registry's own words (distribution spec, error codes)."""
-    try:
-        document: Any = response.json()
-        errors = document["errors"]
-        return "\n".join(f"{error.get('code', '')}: {error.get('message', '')}".strip(": ") for error in errors)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
+                raise RegistryError(
+                    f"`{self.registry}` asks for an authentication that is not known",
+                    details=header,
+                    hint="only basic and bearer authentication are spoken here",
+                )
+            self._challenge = header

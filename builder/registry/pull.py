@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import FetchError, RegistryError
-from builder.fetch import PARALLEL, PAUSES, Source, Wanted, obtain, run_all
+from builder.fetch import PARALLEL, Source, Wanted, obtain, run_all
 from builder.oci import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Document, PackedLayer, platforms
 from builder.reference import Reference
+from builder.registry import known
 from builder.registry.client import Access, Client
+from builder.registry.places import full, places
 from builder.report import Report
 from builder.store import Store
 from builder.store.images import digest_of, layers_of
@@ -35,28 +37,85 @@ class Pulled:
     layers: tuple[PackedLayer, ...]
 
 
+class Origin:
+    """A repository with its mirrors: each is asked in turn, the registry itself last."""
+
+    def __init__(self, reference: Reference, *, access: Access, report: Report) -> None:
+        self.clients = [Client(at.reference, access=access, at=at) for at in places(reference, env=access.env)]
+        self.reference = full(reference, env=access.env)
+        self._access = access
+        self._report = report
+
+    def manifest(self, pointer: str) -> Document:
+        """The manifest or index that a tag or digest stands for."""
+        for client in self.clients[:-1]:
+            try:
+                return get_manifest(client, pointer=pointer)
+            except RegistryError as problem:
+                self._report.note(f"not from the mirror {client.reference.name}: {problem.brief}")
+        return get_manifest(self.clients[-1], pointer=pointer)
+
+    def blob(self, descriptor: Descriptor, *, store: Store, stop: threading.Event) -> None:
+        """Bring a blob into the store, unless it is there."""
+        digest = descriptor.digest
+        target = store.blob_path(digest)
+        if store.has_blob(digest):
+            return
+
+        def source(client: Client) -> Source:
+            def get(headers: dict[str, str]) -> requests.Response:
+                return client.request("GET", client.url(f"blobs/{digest}"), headers=headers, stream=True)
+
+            return Source(shown=f"{client.reference.name}@{digest[:19]}", get=get)
+
+        label = f"{self.reference.repository} {digest[7:19]}"
+        with store.partial_blob(digest, report=self._report) as into:
+            if store.has_blob(digest):
+                into.discard()
+                return
+            try:
+                obtain(
+                    Wanted(name=label, sha256=digest.removeprefix("sha256:"), size=descriptor.size),
+                    sources=[source(client) for client in self.clients],
+                    into=into,
+                    target=target,
+                    advance=lambda done: self._report.advance(label, done, descriptor.size),
+                    stop=stop,
+                    pauses=self._access.pauses,
+                )
+            except FetchError as problem:
+                raise RegistryError(
+                    f"could not pull the blob `{digest}` of `{self.reference.name}`",
+                    details=problem.details,
+                    hint=problem.hint or "try again: what has come is kept, and only the rest is asked for",
+                ) from problem
+
+
 def pull_documents(reference: Reference, *, platform: str, store: Store, access: Access, report: Report) -> Pulled:
     """Manifest and configuration of the image for `platform` (`linux/amd64`).
 
     Takes OCI and Docker (schema 2) images and indexes.  `RegistryError` if there is no such image, none for the
     platform, or a document is not what its digest says.
     """
-    return _documents(reference, client=Client(reference, access=access), platform=platform, store=store, report=report)
+    return _documents(Origin(reference, access=access, report=report), platform=platform, store=store)
 
 
-def _documents(reference: Reference, *, client: Client, platform: str, store: Store, report: Report) -> Pulled:
-    document = _document(client, pointer=reference.pointer, store=store)
+def _documents(origin: Origin, *, platform: str, store: Store) -> Pulled:
+    reference = origin.reference
+    document = _document(origin, pointer=reference.pointer, store=store)
     while document.descriptor.media_type in (INDEX, DOCKER_INDEX):
         found = _platforms(document, reference=reference)
         if platform not in found:
             raise RegistryError(
-                f"`{reference}` has no image for the platform `{platform}`", details=f"platforms: {', '.join(found)}"
+                f"`{reference}` has no image for the platform `{platform}`",
+                details=f"platforms: {', '.join(found)}",
+                hint="choose one of these with `--platform`, or name another image",
             )
-        document = _document(client, pointer=found[platform].digest, store=store)
+        document = _document(origin, pointer=found[platform].digest, store=store)
     try:
         manifest = json.loads(document.data)
         config_descriptor = Descriptor.from_json(manifest["config"])
-        _pull(config_descriptor, client=client, store=store, report=report, stop=threading.Event())
+        origin.blob(config_descriptor, store=store, stop=threading.Event())
         config = json.loads(store.read_blob(config_descriptor.digest))
         layers = layers_of(manifest, config=config)
         actual = f"{config['os']}/{config['architecture']}"
@@ -64,26 +123,29 @@ def _documents(reference: Reference, *, client: Client, platform: str, store: St
         raise RegistryError(
             f"`{reference}` is not an image that can be used: {problem!r}",
             details=f"its media type is {document.descriptor.media_type}",
+            hint="it is another kind of artifact, or was made by another tool in a way that is not known here",
         ) from problem
     if actual != "/".join(platform.split("/")[:2]):
-        raise RegistryError(f"`{reference}` is an image for `{actual}`, not for `{platform}`")
-    return Pulled(
-        reference=client.reference, descriptor=document.descriptor, manifest=manifest, config=config, layers=layers
-    )
+        raise RegistryError(
+            f"`{reference}` is an image for `{actual}`, not for `{platform}`",
+            hint=f"ask for it with `--platform {actual}`, or name another image",
+        )
+    known.note(store, repository=reference, digests=[layer.digest for layer in layers])
+    return Pulled(reference=reference, descriptor=document.descriptor, manifest=manifest, config=config, layers=layers)
 
 
 def pull_layers(
     reference: Reference, *, layers: Sequence[PackedLayer], store: Store, access: Access, report: Report
 ) -> None:
     """Bring those of the layers that the store lacks, several at a time."""
-    _layers(layers, client=Client(reference, access=access), store=store, report=report)
+    _layers(layers, origin=Origin(reference, access=access, report=report), store=store)
 
 
-def _layers(layers: Sequence[PackedLayer], *, client: Client, store: Store, report: Report) -> None:
+def _layers(layers: Sequence[PackedLayer], *, origin: Origin, store: Store) -> None:
     unique = {layer.digest: layer.descriptor for layer in layers if not store.has_blob(layer.digest)}
     stop = threading.Event()
     run_all(
-        lambda descriptor: _pull(descriptor, client=client, store=store, report=report, stop=stop),
+        lambda descriptor: origin.blob(descriptor, store=store, stop=stop),
         list(unique.values()),
         parallel=PARALLEL,
         stop=stop,
@@ -94,9 +156,9 @@ def pull_image(
     reference: Reference, *, name: str, platform: str, store: Store, access: Access, report: Report
 ) -> Pulled:
     """A whole image, named `name` in the store."""
-    client = Client(reference, access=access)
-    pulled = _documents(reference, client=client, platform=platform, store=store, report=report)
-    _layers(pulled.layers, client=client, store=store, report=report)
+    origin = Origin(reference, access=access, report=report)
+    pulled = _documents(origin, platform=platform, store=store)
+    _layers(pulled.layers, origin=origin, store=store)
     store.set_image(name, pulled.descriptor)
     return pulled
 
@@ -121,14 +183,14 @@ def get_manifest(client: Client, *, pointer: str) -> Document:
     return Document(descriptor=Descriptor(media_type=media_type, digest=digest, size=len(data)), data=data)
 
 
-def _document(client: Client, *, pointer: str, store: Store) -> Document:
+def _document(origin: Origin, *, pointer: str, store: Store) -> Document:
     # What is asked for by digest and is here needs no network.
     if pointer.startswith("sha256:") and store.has_blob(pointer):
         data = store.read_blob(pointer)
         media_type = _declared_type(data)
         if media_type:
             return Document(descriptor=Descriptor(media_type=media_type, digest=pointer, size=len(data)), data=data)
-    document = get_manifest(client, pointer=pointer)
+    document = origin.manifest(pointer)
     store.put(document.data)
     return document
 
@@ -145,37 +207,6 @@ def _platforms(document: Document, *, reference: Reference) -> dict[str, Descrip
     try:
         return platforms(json.loads(document.data))
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise RegistryError(f"the index `{reference}` is damaged: {problem!r}") from problem
-
-
-def _pull(descriptor: Descriptor, *, client: Client, store: Store, report: Report, stop: threading.Event) -> None:
-    digest = descriptor.digest
-    target = store.blob_path(digest)
-    if store.has_blob(digest):
-        return
-    url = client.url(f"blobs/{digest}")
-
-    def get(headers: dict[str, str]) -> requests.Response:
-        return client.request("GET", url, headers=headers, stream=True)
-
-    label = f"{client.reference.repository} {digest[7:19]}"
-    with store.partial_blob(digest, report=report) as into:
-        if store.has_blob(digest):
-            into.discard()
-            return
-        try:
-            obtain(
-                Wanted(name=label, sha256=digest.removeprefix("sha256:"), size=descriptor.size),
-                sources=[Source(shown=url, get=get)],
-                into=into,
-                target=target,
-                advance=lambda done: report.advance(label, done, descriptor.size),
-                stop=stop,
-                pauses=PAUSES,
-            )
-        except FetchError as problem:
-            raise RegistryError(
-                f"could not pull the blob `{digest}` of `{client.reference.name}`",
-                details=problem.details,
-                hint=problem.hint,
-            ) from problem
+        raise RegistryError(
+            f"the index `{reference}` is damaged: {problem!r}", hint="push it again, or name another image"
+        ) from problem

@@ -12,7 +12,7 @@ import pytest
 from builder.errors import ConfigError, RegistryError
 from builder.reference import normalised, parse
 from builder.registry.auth import Challenge, Credentials, find_credentials, parse_challenges
-from builder.registry.client import is_loopback
+from builder.registry.answers import is_loopback
 
 
 def auth(user: str, password: str) -> dict[str, str]:

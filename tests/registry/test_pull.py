@@ -27,7 +27,7 @@ LogIn = Callable[[str], None]
 
 
 def pull(text: str, store: Store, home: Path, *, platform: str = "linux/amd64", name: str = "pulled") -> Pulled:
-    access = Access(env={"HOME": str(home), "PATH": os.environ["PATH"]})
+    access = Access(env={"HOME": str(home), "PATH": os.environ["PATH"]}, pauses=(0.0,) * 6)
     return pull_image(parse(text), name=name, platform=platform, store=store, access=access, report=Quiet())
 
 
@@ -231,11 +231,6 @@ def bad(source: Store) -> Iterator[tuple[str, type[Bad], StoredImage]]:
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"127.0.0.1:{server.server_port}/x", handler, image
     server.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.registry.pull.PAUSES", (0.0,) * 6)
 
 
 def test_connection_that_breaks_is_resumed(bad: tuple[str, type[Bad], StoredImage], store: Store, home: Path) -> None:

@@ -1,0 +1,104 @@
+"""What registries answer, in words, and which answers are worth another attempt."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import RegistryError
+from builder.fetch import network_problem
+
+if TYPE_CHECKING:
+    import requests
+
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses after which the same request may succeed."""
+
+LONGEST_WAIT = 60.0
+"""Seconds, whatever `Retry-After` says."""
+
+_HINTS = {
+    400: "if the registry is an old one or a proxy, it may not know this kind of image: see its log",
+    401: "log in: `cogsmith login {registry}`",
+    403: "the account may not do this: log in as another, `cogsmith login {registry}`, or ask for the permission",
+    404: "check the spelling; a private repository also looks like this to whoever is not logged in",
+    405: "this registry only reads, or is a mirror: push to the registry itself",
+    413: "something in front of the registry limits requests: set COG_PUSH_DEFAULT_CHUNK_SIZE and"
+    " COG_PUSH_MULTIPART_THRESHOLD (bytes) lower",
+    429: "the registry limits requests: log in, or wait",
+    507: "the registry's storage is full: free some there",
+}
+_REASONS = {401: "it wants credentials", 403: "it refuses", 404: "it has none", 429: "too many requests"}
+_TROUBLE = "the registry is in trouble, which its log explains (a full disk looks like this): try again later"
+
+
+def refusal(response: requests.Response, *, what: str, do: str, registry: str) -> RegistryError:
+    """The error for an answer that is not a success; `do` completes "could not ..."."""
+    status = response.status_code
+    reason = _REASONS.get(status, f"HTTP status {status} {response.reason or ''}".rstrip())
+    hint = _TROUBLE if status >= 500 and status != 507 else _HINTS.get(status, _HINTS[400])
+    return RegistryError(
+        f"could not {do} {what} {'from' if do == 'get' else 'at'} `{registry}`: {reason}",
+        details=errors_of(response) or None,
+        hint=hint.format(registry=registry),
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host[:port]` is this machine."""
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    name = name.strip("[]")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def may_pass(problem: OSError) -> bool:
+    """Whether the same request may succeed after this: not where a certificate or an address is wrong."""
+    import requests
+
+    kinds = requests.exceptions
+    return isinstance(
+        problem, (kinds.ConnectionError, kinds.Timeout, kinds.ChunkedEncodingError, kinds.ContentDecodingError)
+    ) and not isinstance(problem, kinds.SSLError)
+
+
+def in_words(problem: OSError, *, brief: str) -> RegistryError:
+    """What `requests` raised as an error of ours."""
+    try:
+        with network_problem(RegistryError, brief):
+            raise problem
+    except RegistryError as error:
+        hint = error.hint or "try again: what has arrived is not sent again"
+        return RegistryError(error.brief, details=error.details, hint=hint)
+
+
+def retry_after(response: requests.Response) -> float:
+    """Seconds that the server asks to wait."""
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), LONGEST_WAIT) if text.isascii() and text.isdecimal() else 0.0
+
+
+def errors_of(response: requests.Response) -> str:
+    """The registry's own words (distribution spec, error codes), or the first line of what a proxy says."""
+    try:
+        document: Any = json.loads(response.content)
+        errors = document["errors"]
+        return "\n".join(_words(error) for error in errors)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return ""
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    detail = error.get("detail")
+    text = f"{error.get('code', '')}: {error.get('message', '')}".strip(": ")
+    if detail and detail != {}:
+        shown = detail if isinstance(detail, str) else json.dumps(detail, sort_keys=True)
+        text += f" ({re.sub(r'://[^/@ ]*@', '://', shown)[:300]})"
+    return text

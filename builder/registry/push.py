@@ -1,0 +1,258 @@
+"""An image of the store into a repository: its blobs side by side, then the manifest, whose digest must come back.
+
+Layers that are not in the store go from registry to registry by stream; they never touch this disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from builder.errors import ConfigError, RegistryError
+from builder.fetch import run_all
+from builder.oci import Descriptor, Document, PackedLayer
+from builder.reference import Reference, parse
+from builder.registry import known
+from builder.registry.client import Access, Client
+from builder.registry.places import full
+from builder.registry.pull import Origin
+from builder.registry.sources import File, Readable, Stream
+from builder.registry.upload import Blob, Limits, Outcome, has_blob, upload
+from builder.report import Report
+from builder.store import Store, StoredImage
+from builder.store.images import digest_of
+
+if TYPE_CHECKING:
+    import requests
+
+PARALLEL = 5
+BASE_NAME = "org.opencontainers.image.base.name"
+_UPLOAD = "upload"
+_MISSING = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN")
+
+How: TypeAlias = Literal["present", "mounted", "sent", "copied"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What became of a blob: there already, mounted from another repository, sent from here, copied by stream."""
+
+    digest: str
+    size: int
+    label: str
+    how: How
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """An image that a registry has: `reference` with its registry written out, and what became of its blobs."""
+
+    reference: Reference
+    descriptor: Descriptor
+    blobs: tuple[Moved, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How to push: blobs at once, how they are cut, and what brings a layer into the store that is nowhere known."""
+
+    parallel: int = PARALLEL
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    bring: Callable[[PackedLayer], None] | None = None
+
+
+def push_image(
+    image: StoredImage,
+    *,
+    to: Reference,
+    store: Store,
+    access: Access,
+    report: Report,
+    manner: Manner | None = None,
+    tell: Callable[[Moved], None] | None = None,
+) -> Pushed:
+    """Push `image` to `to`; `tell`, if given, hears of each blob when it is there.
+
+    Sends only what the repository lacks, and goes on where an earlier push was cut off.  `RegistryError` if the
+    registry does not take it; what it took stays there for the next push.
+    """
+    client = Client(to, access=access, actions="pull,push")
+    job = _Job(image, client=client, store=store, access=access, report=report, manner=manner or Manner())
+    manifest = Document(descriptor=image.descriptor, data=store.read_blob(image.digest))
+    moved: tuple[Moved, ...] = ()
+    if not has_manifest(client, digest=image.digest):
+        moved = job.blobs(tell)
+    try:
+        put_manifest(client, manifest, pointer=client.reference.pointer_to(image.digest))
+    except RegistryError as problem:
+        if not any(code in (problem.details or "") for code in _MISSING):
+            raise
+        moved = job.blobs(tell)  # what it said to have is gone: once more
+        put_manifest(client, manifest, pointer=client.reference.pointer_to(image.digest))
+    reference = full(to, env=access.env)
+    known.note(store, repository=reference, digests=[layer.digest for layer in image.layers])
+    return Pushed(reference=reference, descriptor=image.descriptor, blobs=moved)
+
+
+def has_manifest(client: Client, *, digest: str) -> bool:
+    """Whether the repository has the manifest; it then has all that the manifest names."""
+    url, what = client.url(f"manifests/{digest}"), f"the manifest `{digest[:19]}`"
+    response = client.steadily("HEAD", url, what=what, do="look for", headers={"Accept": "*/*"})
+    if response.status_code in (200, 404):
+        return response.status_code == 200
+    raise client.refused(response, what=what, do="look for")
+
+
+def put_manifest(client: Client, document: Document, *, pointer: str) -> requests.Response:
+    """Put a manifest or index under a tag or its digest; `RegistryError` unless the registry has that very digest."""
+    what = f"`{client.reference.name}{'@' if pointer.startswith('sha256:') else ':'}{pointer}`"
+    url, digest = client.url(f"manifests/{pointer}"), document.descriptor.digest
+    headers = {"Content-Type": document.descriptor.media_type}
+    response = client.steadily("PUT", url, what=what, do="push", headers=headers, body=document.data)
+    if response.status_code not in (200, 201, 202):
+        raise client.refused(response, what=what, do="push")
+    said = response.headers.get("Docker-Content-Digest", "")
+    if not said:
+        said = digest_of(client.get(f"manifests/{pointer}", headers={"Accept": "*/*"}, what=what).content)
+    if said != digest:
+        raise RegistryError(
+            f"`{client.registry}` stored another manifest than the one pushed as {what}",
+            details=f"pushed {digest}\nstored {said}",
+            hint="the registry rewrites manifests, or another push came between: push again",
+        )
+    return response
+
+
+def have(client: Client, digests: Sequence[str], *, parallel: int = PARALLEL) -> set[str]:
+    """Those of the blobs that the repository has."""
+    found: set[str] = set()
+
+    def look(digest: str) -> None:
+        if has_blob(client, digest=digest):
+            found.add(digest)
+
+    run_all(look, sorted(set(digests)), parallel=parallel, stop=client.access.stop)
+    return found
+
+
+class _Job:
+    """The blobs of one image on their way into one repository."""
+
+    def __init__(
+        self, image: StoredImage, *, client: Client, store: Store, access: Access, report: Report, manner: Manner
+    ) -> None:
+        self._image = image
+        self._client = client
+        self._store = store
+        self._access = access
+        self._report = report
+        self._manner = manner
+        self._memory = _Memory(store, client.reference.name)
+        self._base = _base_of(image, access=access)
+
+    def blobs(self, tell: Callable[[Moved], None] | None) -> tuple[Moved, ...]:
+        """See that the repository has all; the largest are begun first."""
+        image, done = self._image, dict[str, Moved]()
+        config = Descriptor.from_json(image.manifest["config"])
+        labels = [
+            f"{layer.digest[7:19]} {title}".rstrip() for layer, title in zip(image.layers, _titles(image), strict=True)
+        ]
+        wanted: dict[str, Callable[[], Moved]] = {}
+        sizes = {config.digest: config.size}
+        for layer, label in zip(image.layers, labels, strict=True):
+            wanted[layer.digest] = lambda layer=layer, label=label: self._layer(layer, label=label)  # type: ignore[misc]
+            sizes[layer.digest] = layer.size
+        wanted[config.digest] = lambda: self._config(config)
+
+        def work(digest: str) -> None:
+            done[digest] = wanted[digest]()
+            if tell is not None:
+                tell(done[digest])
+
+        order = sorted(wanted, key=lambda digest: -sizes[digest])
+        run_all(work, order, parallel=self._manner.parallel, stop=self._access.stop)
+        return tuple(done[digest] for digest in wanted)
+
+    def _layer(self, layer: PackedLayer, *, label: str) -> Moved:
+        here = self._store.has_blob(layer.digest)
+        origin = None if here else self._origin(layer)
+        how = self._send(layer.descriptor, label=label, reader=self._reader(layer, origin=origin))
+        copied = how == "sent" and origin is not None
+        return Moved(digest=layer.digest, size=layer.size, label=label, how="copied" if copied else how)
+
+    def _config(self, config: Descriptor) -> Moved:
+        data = self._store.read_blob(config.digest)
+        label = f"{config.digest[7:19]} configuration"
+        how = self._send(config, label=label, reader=lambda start, count: io.BytesIO(data[start : start + count]))
+        return Moved(digest=config.digest, size=config.size, label=label, how=how)
+
+    def _send(self, descriptor: Descriptor, *, label: str, reader: Callable[[int, int], Readable]) -> Outcome:
+        return upload(
+            Blob(digest=descriptor.digest, size=descriptor.size, label=label, open=reader),
+            client=self._client,
+            memory=self._memory,
+            limits=self._manner.limits,
+            mount=self._mount(descriptor.digest),
+            advance=lambda done: self._report.advance(label, done, descriptor.size),
+        )
+
+    def _mount(self, digest: str) -> str | None:
+        """A repository of the same registry that may have the blob."""
+        target = self._client.reference
+        found = known.mount_from(self._store, registry=target.registry, digest=digest)
+        if found is None and self._base is not None and self._base.registry == target.registry:
+            base = {str(layer.digest) for layer in self._image.layers if not self._store.has_blob(layer.digest)}
+            found = self._base.repository if digest in base else None
+        return None if found == target.repository else found
+
+    def _origin(self, layer: PackedLayer) -> Origin | None:
+        """The registry that an absent layer can be copied from, if one is known."""
+        seen = known.repository_of(self._store, digest=layer.digest) or self._base
+        if seen is None or seen.name == self._client.reference.name:
+            return None
+        return Origin(seen, access=self._access, report=self._report)
+
+    def _reader(self, layer: PackedLayer, *, origin: Origin | None) -> Callable[[int, int], Readable]:
+        def read(start: int, count: int) -> Readable:
+            if origin is not None:
+                return Stream(origin, descriptor=layer.descriptor, start=start, count=count)
+            if not self._store.has_blob(layer.digest) and self._manner.bring is not None:
+                self._manner.bring(layer)
+            return File(self._store.blob_path(layer.digest), start=start)
+
+        return read
+
+
+class _Memory:
+    """Unfinished uploads of one repository, in the store: they outlive this process."""
+
+    def __init__(self, store: Store, repository: str) -> None:
+        self._store = store
+        self._repository = repository
+
+    def get(self, digest: str) -> str:
+        return self._store.memo(_UPLOAD, f"{self._repository} {digest}") or ""
+
+    def set(self, digest: str, location: str) -> None:
+        self._store.remember(_UPLOAD, f"{self._repository} {digest}", location)
+
+
+def _base_of(image: StoredImage, *, access: Access) -> Reference | None:
+    name: Any = (image.manifest.get("annotations") or {}).get(BASE_NAME)
+    with contextlib.suppress(ConfigError, RegistryError):
+        return (
+            full(parse(name), env=access.env) if name and not str(name).startswith(("oci", "docker-archive:")) else None
+        )
+    return None
+
+
+def _titles(image: StoredImage) -> Iterator[str]:
+    """What the history says of each layer, for messages."""
+    lines = [
+        str(entry.get("created_by", "")) for entry in image.config.get("history") or () if not entry.get("empty_layer")
+    ]
+    lines += [""] * (len(image.layers) - len(lines))
+    return iter(line[:60] for line in lines[: len(image.layers)])

@@ -1,0 +1,354 @@
+"""One blob into one repository: asked for first, mounted where possible, sent in one piece or in chunks, resumed.
+
+Nothing counts as sent before the registry has named its digest.  The rules are the distribution spec's, 1.1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from builder.errors import RegistryError
+from builder.registry.answers import PASSING, in_words, may_pass, retry_after
+from builder.registry.client import Client
+from builder.registry.session import BLOCK
+from builder.registry.sources import Readable
+
+if TYPE_CHECKING:
+    import requests
+
+Outcome: TypeAlias = Literal["present", "mounted", "sent"]
+
+_OCTETS = "application/octet-stream"
+_LEAST_CHUNK = 1 << 20
+_GONE = {400, 404, 410, 416}
+"""Answers to a request for an upload's state that mean: there is no such upload any more."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How blobs are cut, in bytes: those of at least `threshold` go in chunks of `chunk`, others in one piece."""
+
+    chunk: int = 96 << 20
+    threshold: int = 128 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A blob to be sent; `open` gives `count` bytes of it from `start` on."""
+
+    digest: str
+    size: int
+    label: str
+    open: Callable[[int, int], Readable]
+
+
+class Memory(Protocol):
+    """Remembers the address of an unfinished upload, also for the next process."""
+
+    def get(self, digest: str) -> str:
+        """The address, or an empty text."""
+
+    def set(self, digest: str, location: str) -> None:
+        """Remember; an empty text forgets."""
+
+
+def upload(
+    blob: Blob,
+    *,
+    client: Client,
+    memory: Memory,
+    limits: Limits,
+    mount: str | None,
+    advance: Callable[[int], None],
+) -> Outcome:
+    """See that the repository has the blob.  `mount` names another repository of the registry that may have it.
+
+    `advance` is told the bytes that are there.  `RegistryError` when the registry does not take it.
+    """
+    if has_blob(client, digest=blob.digest):
+        advance(blob.size)
+        return "present"
+    outcome = _Upload(blob, client=client, memory=memory, limits=limits, mount=mount, advance=advance).run()
+    advance(blob.size)
+    return outcome
+
+
+def has_blob(client: Client, *, digest: str) -> bool:
+    """Whether the repository has the blob."""
+    what = f"the blob `{digest[:19]}`"
+    response = client.steadily("HEAD", client.url(f"blobs/{digest}"), what=what, do="look for")
+    if response.status_code in (200, 404):
+        return response.status_code == 200
+    raise client.refused(response, what=what, do="look for")
+
+
+@dataclasses.dataclass(eq=False)
+class _Broken(Exception):  # noqa: N818
+    """An attempt that may go better the next time; `error` is what is said when there is none."""
+
+    error: RegistryError
+    wait: float = 0.0
+
+
+class _Upload:
+    def __init__(
+        self,
+        blob: Blob,
+        *,
+        client: Client,
+        memory: Memory,
+        limits: Limits,
+        mount: str | None,
+        advance: Callable[[int], None],
+    ) -> None:
+        self._blob = blob
+        self._client = client
+        self._memory = memory
+        self._advance = advance
+        self._mount = mount
+        self._chunk = limits.chunk
+        self._threshold = limits.threshold
+        self._what = f"`{blob.label}`"
+        self._location = memory.get(blob.digest)
+        self._offset = 0
+        self._unsure = bool(self._location)
+        self._put_once = False
+
+    def run(self) -> Outcome:
+        """Attempts, until one succeeds or too many in a row have brought nothing."""
+        left = list(self._client.access.pauses)
+        furthest = 0
+        while True:
+            try:
+                return self._attempt()
+            except _Broken as problem:
+                self._unsure = True
+                if self._offset > furthest:
+                    furthest = self._offset
+                    left = list(self._client.access.pauses)
+                if not left:
+                    raise problem.error from problem
+                if self._client.access.stop.wait(max(left.pop(0), problem.wait)):
+                    raise RegistryError("gave up", hint="another part failed first: see its error") from problem
+
+    def _attempt(self) -> Outcome:
+        if self._unsure and self._look():
+            return "sent"
+        if not self._location and self._begin():
+            return "mounted"
+        while self._offset < self._blob.size and (self._offset or self._blob.size >= self._threshold):
+            self._patch()
+        self._put()
+        return "sent"
+
+    def _look(self) -> bool:
+        """Find out where the registry is after a broken attempt; true if it has the whole blob."""
+        if self._put_once and has_blob(self._client, digest=self._blob.digest):
+            self._forget()
+            return True
+        if self._location:
+            response = self._send("GET", self._location)
+            reached = _reached(response)
+            if response.status_code == 204 and reached is not None and reached <= self._blob.size:
+                self._offset = reached
+                self._moved(response)
+            elif response.status_code in _GONE or response.status_code == 204:
+                self._forget()
+            else:
+                raise self._refused(response)
+        self._advance(self._offset)
+        self._unsure = False
+        return False
+
+    def _begin(self) -> bool:
+        """Open an upload; true if the registry mounts the blob instead."""
+        digest, other = self._blob.digest, self._mount
+        url = self._client.url("blobs/uploads/")
+        response: requests.Response | None = None
+        if other:
+            self._mount = None  # once: a registry that refuses need not be asked again
+            scope = f"repository:{other}:pull"
+            try:
+                response = self._send("POST", f"{url}?mount={digest}&from={other}", scopes=(scope,), headers=_EMPTY)
+            except RegistryError:  # no token for both
+                response = None
+            if response is not None and response.status_code == 201:
+                return True
+        if response is None or response.status_code != 202:
+            response = self._send("POST", url, headers=_EMPTY)
+        if response.status_code != 202:
+            raise self._refused(response)
+        least, most = (_length(response, f"OCI-Chunk-{name}-Length") for name in ("Min", "Max"))
+        if most:
+            self._chunk = min(self._chunk, most)
+            self._threshold = min(self._threshold, most + 1)
+        if least and (not most or least <= most):
+            self._chunk = max(self._chunk, least)
+        self._offset = 0
+        self._moved(response)
+        return False
+
+    def _patch(self) -> None:
+        end = min(self._offset + self._chunk, self._blob.size)
+        part = _Part(self._blob, start=self._offset, end=end, advance=self._advance)
+        headers = {"Content-Type": _OCTETS, "Content-Range": f"{self._offset}-{end - 1}"}
+        response = self._send("PATCH", self._location, headers=headers, part=part)
+        if response.status_code == 413 and self._chunk > _LEAST_CHUNK:
+            self._smaller(response)
+        if response.status_code in _GONE:
+            raise _Broken(self._refused(response))
+        if response.status_code not in (201, 202, 204):
+            raise self._refused(response)
+        reached = _reached(response)
+        self._offset = end if reached is None or reached > self._blob.size else reached
+        self._moved(response)
+        self._advance(self._offset)
+
+    def _put(self) -> None:
+        blob = self._blob
+        part = None
+        headers = {"Content-Type": _OCTETS}
+        if self._offset < blob.size:
+            part = _Part(blob, start=0, end=blob.size, advance=self._advance)
+        else:
+            headers |= _EMPTY
+        self._put_once = True
+        separator = "&" if "?" in self._location else "?"
+        response = self._send("PUT", f"{self._location}{separator}digest={blob.digest}", headers=headers, part=part)
+        if response.status_code == 413 and blob.size > _LEAST_CHUNK:
+            self._smaller(response)
+        if response.status_code in _GONE:
+            # The session is gone, or what came over is not what was sent: from the beginning.
+            self._forget()
+            raise _Broken(self._refused(response))
+        if response.status_code not in (201, 202, 204):
+            raise self._refused(response)
+        said = response.headers.get("Docker-Content-Digest", "")
+        if said and said != blob.digest:
+            self._forget()
+            raise _Broken(
+                RegistryError(
+                    f"`{self._client.registry}` took {self._what} for another blob",
+                    details=f"sent   {blob.digest}\nstored {said}",
+                    hint="something between here and the registry changes what is sent: try another way to it",
+                )
+            )
+        if not said and not has_blob(self._client, digest=blob.digest):
+            raise _Broken(
+                RegistryError(
+                    f"`{self._client.registry}` took {self._what} and does not have it", hint="push again in a while"
+                )
+            )
+        self._forget()
+
+    def _send(self, method: str, url: str, *, part: _Part | None = None, **options: Any) -> requests.Response:
+        """A request; what may pass is `_Broken`."""
+        try:
+            response = self._client.request(method, url, body=part, **options)
+            response.content  # noqa: B018  # read here, where a broken connection is explained
+        except OSError as problem:
+            error = in_words(problem, brief=f"could not push {self._what} to `{self._client.registry}`")
+            if may_pass(problem):
+                raise _Broken(error) from problem
+            raise error from problem
+        finally:
+            if part is not None:
+                part.close()
+        if response.status_code in PASSING:
+            raise _Broken(self._refused(response), wait=retry_after(response))
+        return response
+
+    def _smaller(self, response: requests.Response) -> None:
+        """Something on the way limits bodies: smaller chunks from now on."""
+        self._chunk = max(_LEAST_CHUNK, min(self._chunk, self._blob.size) // 4)
+        self._threshold = 0
+        self._forget()
+        raise _Broken(self._refused(response))
+
+    def _refused(self, response: requests.Response) -> RegistryError:
+        return self._client.refused(response, what=self._what, do="push")
+
+    def _moved(self, response: requests.Response) -> None:
+        location = response.headers.get("Location", "")
+        if location:
+            self._location = self._client.absolute(location)
+        if not self._location:
+            raise RegistryError(
+                f"`{self._client.registry}` opened an upload without saying where",
+                hint="it does not follow the distribution spec, or a proxy drops the `Location` header",
+            )
+        if self._blob.size >= self._threshold:
+            self._memory.set(self._blob.digest, self._location)
+
+    def _forget(self) -> None:
+        if self._location and self._blob.size >= self._threshold:
+            self._memory.set(self._blob.digest, "")
+        self._location = ""
+        self._offset = 0
+
+
+_EMPTY = {"Content-Length": "0"}
+
+
+class _Part:
+    """Bytes `start` to `end` of a blob as a request's body; read again from its beginning after `restart`."""
+
+    def __init__(self, blob: Blob, *, start: int, end: int, advance: Callable[[int], None]) -> None:
+        self._blob = blob
+        self._start = start
+        self._end = end
+        self._at = start
+        self._advance = advance
+        self._file: Readable | None = None
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def __iter__(self) -> Iterator[bytes]:
+        while data := self.read(BLOCK):
+            yield data
+
+    def read(self, count: int = BLOCK, /) -> bytes:
+        """The next bytes of the part."""
+        count = min(count if count > 0 else BLOCK, self._end - self._at)
+        if not count:
+            return b""
+        if self._file is None:
+            self._file = self._blob.open(self._at, self._end - self._at)
+        data = self._file.read(count)
+        if not data:
+            raise RegistryError(
+                f"`{self._blob.label}` ended before its {self._blob.size} bytes were read",
+                hint="its source is damaged: build or pull the image again",
+            )
+        self._at += len(data)
+        self._advance(self._at)
+        return data
+
+    def restart(self) -> None:
+        """Go back to the beginning of the part."""
+        self.close()
+        self._at = self._start
+
+    def close(self) -> None:
+        """Release the file or the connection."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _reached(response: requests.Response) -> int | None:
+    """The bytes a registry says it has of an upload: `Range: 0-N`, N inclusive; none of a size of 0 or 1 is told."""
+    match = re.fullmatch(r"(?:bytes=)?0-(\d+)", response.headers.get("Range", "").strip())
+    if match is None:
+        return None
+    last = int(match[1])
+    return last + 1 if last else 0
+
+
+def _length(response: requests.Response, name: str) -> int:
+    text = response.headers.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() else 0
