@@ -19,12 +19,10 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from cog.server.family import MARK, end_family
 from cog.server.family import how_it_ended as how_it_ended
-from cog.worker.protocol import Cancel, Check, ProtocolError, decode, encode, take_frame, whole_characters
+from cog.worker.protocol import CHUNK, Cancel, Check, ProtocolError, decode, encode, take_frame, whole_characters
 
 PIPE_DELAY = 0.02
 """Seconds between a pipe becoming readable and its being read, unless it is filling up."""
-
-CHUNK = 65536
 
 DEAF_GRACE = 1.0
 """Seconds that a worker which closed its socket has to end."""
@@ -210,7 +208,7 @@ class WorkerProcess:
     def _read_socket(self) -> None:
         while True:
             try:
-                data = self._socket.recv(1 << 18)
+                data = self._socket.recv(CHUNK)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
@@ -221,7 +219,7 @@ class WorkerProcess:
                 self._loop.call_later(DEAF_GRACE, self.kill)  # if it lives on: nothing would be heard of it any more
                 break
             self._received += data
-            if len(data) < 1 << 18:
+            if len(data) < CHUNK:
                 break
         self._dispatch()
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import sys
 import threading
 from contextvars import ContextVar
 from typing import Any, Callable, Dict, Optional
 
-from cog.worker.protocol import Log
+from cog.worker.protocol import CHUNK, Log, whole_characters
 
 PREDICTION: "ContextVar[Optional[str]]" = ContextVar("cog_prediction", default=None)
 """The prediction that the current context belongs to."""
@@ -33,7 +34,11 @@ class Capture:
 
     def __init__(self, send: Callable[[Log], None], *, pipes: Dict[str, int]) -> None:
         self._send: Optional[Callable[[Log], None]] = send
-        self._pipes = pipes
+        self._sources = {number: source for source, number in pipes.items()}
+        self._poll = select.poll()
+        for number in self._sources:
+            self._poll.register(number, select.POLLIN)
+        self._tails = {"stdout": b"", "stderr": b""}
         self._partial: Dict[Any, bytes] = {}
         self._lock = threading.RLock()
         self._flush_c = _c_stdout_flusher()
@@ -73,8 +78,9 @@ class Capture:
 
     def settle(self) -> None:
         """Send everything written so far in this context: unfinished lines, buffers of C and Python, the pipes."""
-        for source in ("stdout", "stderr"):
-            self.flush(source)
+        if self._partial:
+            self.flush("stdout")
+            self.flush("stderr")
         for stream in (sys.__stdout__, sys.__stderr__):
             with contextlib.suppress(Exception):
                 stream.flush()  # type: ignore[union-attr]
@@ -92,17 +98,27 @@ class Capture:
             self._send(Log(owner, source, data.decode("utf-8", "replace")))
 
     def _drain(self) -> None:
-        for source, number in self._pipes.items():
-            while self._send is not None:
-                try:
-                    data = os.read(number, 65536)
-                except OSError:  # empty, or closed by the model
-                    break
-                if not data:
-                    break
-                self._send(Log(self.sole, source, data.decode("utf-8", "replace")))
-                if len(data) < 65536:
-                    break
+        if self._send is None:
+            return
+        # Asked in one call whether there is anything at all; a pipe that the model closed is not readable.
+        for number, event in self._poll.poll(0):
+            if event & select.POLLIN:
+                self._drain_one(self._sources[number], number)
+
+    def _drain_one(self, source: str, number: int) -> None:
+        while self._send is not None:
+            try:
+                data = os.read(number, CHUNK)
+            except OSError:  # empty, or closed by the model
+                return
+            short = len(data) < CHUNK
+            data = self._tails[source] + data
+            whole = whole_characters(data)
+            self._tails[source] = data[whole:]
+            if whole:
+                self._send(Log(self.sole, source, data[:whole].decode("utf-8", "replace")))
+            if short:
+                return
 
     def _forked(self) -> None:
         self._send = None

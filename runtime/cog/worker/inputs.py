@@ -6,6 +6,7 @@ like a URL stays one.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import pathlib
@@ -16,9 +17,13 @@ from cog.declared import REQUIRED, declared
 from cog.files import File, Path, URLPath
 from cog.input import FieldInfo
 from cog.secret import Secret
+from cog.worker.annotations import parameter_types
 from cog.worker.protocol import FileAt
 
 PARALLEL_DOWNLOADS = 8
+
+
+_PLAIN = (str, bool, dict, Any, type(None))
 
 
 class InputError(Exception):
@@ -30,13 +35,14 @@ class Signature:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.parameters = dict(inspect.signature(function).parameters)
-        try:
-            hints = typing.get_type_hints(function)
-        except Exception:  # noqa: BLE001  # an annotation that cannot be evaluated converts nothing
-            hints = {}
-        self.types = {name: hints.get(name, p.annotation) for name, p in self.parameters.items()}
         self._old = declared(function)
+        self.types = parameter_types(function)
         self.types.update((name, told.type) for name, told in self._old.items())
+        self._plan = [
+            (name, self._default(name, parameter), self._is_converted(name))
+            for name, parameter in self.parameters.items()
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        ]
 
     def arguments(self, given: Dict[str, Any], *, files: List[Dict[str, Any]]) -> Arguments:
         """The keyword arguments, defaults filled in, files still to be fetched.  InputError says what cannot be."""
@@ -44,27 +50,35 @@ class Signature:
         for item in files:
             place(given, FileAt(**item))
         arguments: Dict[str, Any] = {}
-        for name, parameter in self.parameters.items():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-                continue
-            if name in given:
-                arguments[name] = given.pop(name)
-            elif name in self._old and self._old[name].default is not REQUIRED:
-                arguments[name] = self._old[name].default
-            elif parameter.default is not parameter.empty:
-                default = parameter.default
-                arguments[name] = default.default if isinstance(default, FieldInfo) else default
-            elif type(None) in _members(self.types[name]):
-                arguments[name] = None
-            else:
-                raise InputError(f"{name}: Field required")
-        arguments.update(given)
-        for name, value in arguments.items():
-            try:
-                arguments[name] = _convert(value, self.types.get(name, Any))
-            except (ValueError, TypeError) as problem:
-                raise InputError(f"{name}: {problem}") from problem
+        for name, default, convert in self._plan:
+            value = given.pop(name, default)
+            if value is default:
+                if value is REQUIRED:
+                    raise InputError(f"{name}: Field required")
+                if type(value) in (list, dict, set):  # the model may change it
+                    value = copy.deepcopy(value)
+            arguments[name] = self._converted(name, value) if convert else value
+        for name, value in given.items():
+            arguments[name] = self._converted(name, value)
         return Arguments(arguments)
+
+    def _is_converted(self, name: str) -> bool:
+        """Whether values of a parameter may have to be converted; strings and plain JSON never are."""
+        return not all(member in _PLAIN for member in _members(self.types.get(name, Any)))
+
+    def _converted(self, name: str, value: Any) -> Any:
+        try:
+            return _convert(value, self.types.get(name, Any))
+        except (ValueError, TypeError) as problem:
+            raise InputError(f"{name}: {problem}") from problem
+
+    def _default(self, name: str, parameter: inspect.Parameter) -> Any:
+        if name in self._old and self._old[name].default is not REQUIRED:
+            return self._old[name].default
+        if parameter.default is not parameter.empty:
+            default = parameter.default
+            return default.default if isinstance(default, FieldInfo) else default
+        return None if type(None) in _members(self.types.get(name, Any)) else REQUIRED
 
 
 class Arguments:

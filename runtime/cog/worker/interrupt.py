@@ -5,15 +5,16 @@ Standard library only.  The signal never breaks a message in two: while one is b
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
 from types import FrameType
-from typing import Iterator, Optional
+from typing import Optional
 
 from cog.exceptions import CancelationException
 
 SIGNAL = signal.SIGUSR2
+
+_get_ident = threading.get_ident
 
 
 class Interrupter:
@@ -24,6 +25,8 @@ class Interrupter:
         self._wanted: Optional[str] = None
         self._shields = 0
         self._main = threading.main_thread().ident or 0
+        self.shield = _Shield(self)
+        """`with interrupter.shield:` while the block runs in the main thread, a cancel waits."""
         signal.signal(SIGNAL, self._arrived)
 
     def cancel(self, prediction: str) -> None:
@@ -31,28 +34,33 @@ class Interrupter:
         self._wanted = prediction
         signal.pthread_kill(self._main, SIGNAL)
 
-    @contextlib.contextmanager
-    def running(self, prediction: str) -> Iterator[None]:
+    def running(self, prediction: str) -> "_Running":
         """While the block runs, the prediction can be canceled."""
+        return _Running(self, prediction)
+
+    def begin(self, prediction: str) -> None:
+        """Of `running`."""
         self._open = prediction
         try:
             self._raise_if_wanted()
-            yield
-        finally:
+        except CancelationException:
             self._open = None
+            raise
 
-    @contextlib.contextmanager
-    def shield(self) -> Iterator[None]:
-        """While the block runs in the main thread, a cancel waits."""
-        if threading.get_ident() != self._main:
-            yield
-            return
-        self._shields += 1
-        try:
-            yield
-        finally:
+    def end(self) -> None:
+        """Of `running`."""
+        self._open = None
+
+    def hold(self) -> None:
+        """Of `shield`."""
+        if _get_ident() == self._main:
+            self._shields += 1
+
+    def let_go(self) -> None:
+        """Of `shield`."""
+        if _get_ident() == self._main:
             self._shields -= 1
-        self._raise_if_wanted()
+            self._raise_if_wanted()
 
     def _arrived(self, number: int, frame: Optional[FrameType]) -> None:  # noqa: ARG002
         self._raise_if_wanted()
@@ -61,3 +69,26 @@ class Interrupter:
         if self._open is not None and self._open == self._wanted and not self._shields:
             self._wanted = None
             raise CancelationException("the prediction was canceled")
+
+
+class _Running:
+    def __init__(self, interrupter: Interrupter, prediction: str) -> None:
+        self._interrupter = interrupter
+        self._prediction = prediction
+
+    def __enter__(self) -> None:
+        self._interrupter.begin(self._prediction)
+
+    def __exit__(self, *problem: object) -> None:
+        self._interrupter.end()
+
+
+class _Shield:
+    def __init__(self, interrupter: Interrupter) -> None:
+        self._interrupter = interrupter
+
+    def __enter__(self) -> None:
+        self._interrupter.hold()
+
+    def __exit__(self, *problem: object) -> None:
+        self._interrupter.let_go()

@@ -60,7 +60,7 @@ class Worker:
 
     def send(self, message: Any) -> None:
         """Send a message, whole even if a cancel arrives."""
-        with self.interrupter.shield():
+        with self.interrupter.shield:
             self.channel.send(message)
 
     def receive(self) -> Any:
@@ -132,7 +132,7 @@ class Worker:
     def _predict(self, model: Model, message: Predict) -> None:
         run = Run(message, send=self.send, upload_url=model.upload_url)
         self.capture.sole = message.id
-        with run.context():
+        with run:
             try:
                 with self.interrupter.running(message.id):
                     run.perform(model)

@@ -30,6 +30,9 @@ SPILL = 1 << 20
 CHECK_LIMIT = 5.0
 """Seconds that a model's `healthcheck` may take."""
 
+CHUNK = 1 << 16
+"""Bytes read from a socket or a pipe at a time; a larger buffer would be mapped and unmapped for each read."""
+
 HEADER = struct.Struct(">I")
 
 _json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
@@ -272,7 +275,7 @@ class Channel:
         return found if alive else [*found, None]
 
     def _read(self, flags: int) -> bool:
-        data = self._connection.recv(1 << 18, flags)
+        data = self._connection.recv(CHUNK, flags)
         self._received += data
         return bool(data)
 

@@ -5,7 +5,6 @@ Standard library and the SDK only.  asyncio is imported by those who need it: it
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import functools
 import inspect
@@ -15,7 +14,7 @@ import sys
 import time
 import traceback
 from collections import abc
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from cog.exceptions import CancelationException
 from cog.predictor import load_predictor_from_ref, load_target, run_method, train_method
@@ -25,6 +24,9 @@ from cog.worker.inputs import InputError, Signature
 from cog.worker.outputs import File, Outputs, file_clock
 from cog.worker.plain import OutputError
 from cog.worker.protocol import Done, Metric, Output, Predict, Setup
+
+_PLAIN = frozenset((str, int, float, bool, list, dict, type(None)))
+"""Most results: there is nothing to find out about them."""
 
 
 class SetupError(Exception):
@@ -101,16 +103,14 @@ class Run:
         self._seconds: Optional[float] = None
         self._fields: Dict[str, Any] = {"status": "succeeded", "iterated": True}
 
-    @contextlib.contextmanager
-    def context(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Make this prediction the current one."""
-        scope = Scope(context=self._message.context, publish=self._metric)
-        tokens = PREDICTION.set(self._message.id), CURRENT.set(scope)
-        try:
-            yield
-        finally:
-            PREDICTION.reset(tokens[0])
-            CURRENT.reset(tokens[1])
+        self._token = PREDICTION.set(self._message.id)
+        self._token_of_scope = CURRENT.set(Scope(context=self._message.context, publish=self._metric))
+
+    def __exit__(self, *problem: object) -> None:
+        PREDICTION.reset(self._token)
+        CURRENT.reset(self._token_of_scope)
 
     def perform(self, model: Model) -> None:
         """Run the model in this thread; its output is sent as it comes."""
@@ -118,10 +118,13 @@ class Run:
         arguments = entry.signature.arguments(self._message.input, files=self._message.files)
         given = arguments.fetch(self._message.folder)
         self._began = time.perf_counter()
-        result = settled(entry.function(**given))
-        if hasattr(result, "__aiter__"):
-            settled(self._follow(result))
-        elif is_iterator(result):
+        result = entry.function(**given)
+        if type(result) not in _PLAIN:
+            result = settled(result)
+            if hasattr(result, "__aiter__"):
+                settled(self._follow(result))
+                return
+        if type(result) not in _PLAIN and is_iterator(result):
             for item in result:
                 self._item(*self._outputs.take(self._outputs.prepare(item, last=False)))
         else:
@@ -144,7 +147,7 @@ class Run:
             result = await result
         if hasattr(result, "__aiter__"):
             await self._follow(result)
-        elif is_iterator(result):
+        elif type(result) not in _PLAIN and is_iterator(result):
             for item in result:
                 self._item(*await self._taken(item, last=False))
         else:

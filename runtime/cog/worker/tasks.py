@@ -73,7 +73,7 @@ class _Tasks:
 
     async def _predict(self, message: Predict) -> None:
         run = Run(message, send=self._worker.send, upload_url=self._model.upload_url)
-        with run.context():
+        with run:
             try:
                 await run.perform_async(self._model)
             except BaseException as problem:  # noqa: BLE001
