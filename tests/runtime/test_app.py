@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import cog.server.service as service_module
+import cog.server.supervisor as supervisor_module
 import pytest
 from cog.server.app import make_app
+from cog.server.client import Client
 from cog.server.console import Console
 from cog.server.service import Service
 from cog.server.settings import Settings, UsageError, parse
-from cog.server.validation import InputSchema
+from cog.server.webhooks import Webhooks
 from cog.worker.protocol import (
     PROTOCOL,
     Cancel,
@@ -109,7 +111,7 @@ class Running:
 def running(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     opened: list[TestClient] = []
 
-    def start(script: Script, *, schema: Any = None, refused: Iterable[OSError] = ()) -> Running:
+    def start(script: Script, *, schema: Any = None, refused: Iterable[OSError] = (), **more: Any) -> Running:
         workers: list[FakeWorker] = []
         refusals = iter(refused)
 
@@ -119,10 +121,17 @@ def running(tmp_path: Path) -> Iterator[Callable[..., Running]]:
             workers.append(FakeWorker(script))
             return workers[-1]
 
-        service = Service(Settings(ref="run.py:Runner"), spawn=spawn, folder=str(tmp_path), console=Console())
+        settings = Settings(ref="run.py:Runner", version="v1", **more)
+        console = Console()
+        service = Service(settings, spawn=spawn, folder=str(tmp_path), console=console)
         body = None if schema is None else json.dumps(schema).encode()
         stopped = threading.Event()
-        app = make_app(service, document=body, schema=InputSchema(schema or {}), shut_down=stopped.set)
+        webhooks = Webhooks(
+            Client(user_agent="cogsmith/test"), console=console, interval=settings.throttle, token=settings.webhook_token
+        )
+        app = make_app(
+            service, settings=settings, webhooks=webhooks, document=body, parsed=schema or {}, shut_down=stopped.set
+        )
         client = TestClient(app, raise_server_exceptions=False)
         client.__enter__()
         opened.append(client)
@@ -248,7 +257,7 @@ def test_a_body_that_is_too_long(running: Callable[..., Running], monkeypatch: p
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/nothing", 404), ("GET", "/docs", 404), ("GET", "/predictions/", 404), ("GET", "/predictions", 405),
+        ("GET", "/nothing", 404), ("GET", "/docs/", 404), ("GET", "/predictions/", 404), ("GET", "/predictions", 405),
         ("PUT", "/predictions", 405), ("POST", "/health-check", 405), ("POST", "/predictions/x/cancel", 404),
     ],
 )  # fmt: skip
@@ -330,7 +339,7 @@ def test_a_canceled_prediction_that_does_not_end_costs_the_worker_its_life(
 def test_after_a_crash_setup_is_tried_again_and_in_the_end_given_up(
     running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "BACK_OFF", (0.0, 0.01))
+    monkeypatch.setattr(supervisor_module, "BACK_OFF", (0.0, 0.01))
     workers: list[FakeWorker] = []
 
     def script(worker: FakeWorker, message: Any) -> None:
@@ -348,12 +357,12 @@ def test_after_a_crash_setup_is_tried_again_and_in_the_end_given_up(
     health = server.wait("DEFUNCT")
     assert health["setup"]["status"] == "failed"
     assert health["setup"]["logs"] == "Setup failed: RuntimeError: memory is gone\n"
-    assert len(workers) == 1 + service_module.SETUP_TRIES
+    assert len(workers) == 1 + supervisor_module.SETUP_TRIES
     assert server.client.post("/predictions", json={"input": {}}).status_code == 503
 
 
 def test_a_crash_that_passes_is_forgotten(running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "BACK_OFF", (0.0, 0.0))
+    monkeypatch.setattr(supervisor_module, "BACK_OFF", (0.0, 0.0))
 
     def answer(worker: FakeWorker, message: Predict) -> None:
         if message.input.get("crash"):
@@ -372,7 +381,7 @@ def test_a_crash_that_passes_is_forgotten(running: Callable[..., Running], monke
 def test_a_worker_that_cannot_be_started_is_tried_again(
     running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "BACK_OFF", (0.0, 0.01))
+    monkeypatch.setattr(supervisor_module, "BACK_OFF", (0.0, 0.01))
     refused = iter([OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))] * 2)
     crash = obedient(lambda worker, message: worker.exit(1) if message.input else echo(worker, message))
     server = running(crash, refused=refused)
@@ -385,7 +394,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
 def test_a_worker_that_can_never_be_started_is_given_up(
     running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "BACK_OFF", (0.0, 0.01))
+    monkeypatch.setattr(supervisor_module, "BACK_OFF", (0.0, 0.01))
     refused = itertools.repeat(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
     server = running(obedient(lambda worker, message: worker.exit(1)), refused=refused)
     server.predict({})

@@ -78,7 +78,9 @@ def test_routes(tmp_path: Path) -> None:
         assert server.get("/openapi.json").json() == schema
         root = server.get("/").json()
         assert root["predictions_url"] == "/predictions"
-        assert "docs_url" not in root, "a page that does not exist is not advertised"
+        page = server.get(root["docs_url"])
+        assert page.headers["content-type"].startswith("text/html")
+        assert "://" not in page.text.replace("http://www.w3.org", ""), "nothing is fetched from elsewhere"
         health = server.health()
         assert health["status"] == "READY"
         assert health["setup"]["status"] == "succeeded"

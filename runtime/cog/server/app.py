@@ -4,36 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-from typing import Any, AsyncIterator, Callable, Dict, Iterator, Optional
+import os
+from typing import Any, AsyncIterator, Callable, Dict, Optional, Tuple
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
+from starlette.routing import Route
 
 import cog
-from cog.server.files import encode_json, json_parts, measure, stream, take_files
-from cog.server.prediction import Prediction
-from cog.server.requests import PredictionRequest, RequestError, read_request
-from cog.server.service import BusyError, NotReadyError, Service
+from cog.server.endpoints import NO_EVENTS, NO_TRAINING_EVENTS, Endpoint, Endpoints, Family
+from cog.server.files import encode_json
+from cog.server.service import Service
+from cog.server.settings import Settings
 from cog.server.validation import InputSchema
+from cog.server.webhooks import Webhooks
 
-NOT_READY = "Setup has not finished yet. Wait until it has finished, or GET /health-check for status."
-BUSY = "At capacity - all prediction slots busy"
+DRAIN = 20.0
+"""Seconds that webhooks have to be delivered when the server ends."""
 
-LARGE = 1 << 16
-"""Characters of file inputs from which on they are written to disk in a thread."""
+DOCS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "docs.html")
+
+DOCS_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
+    "img-src 'self' data: http: https:; media-src 'self' data: http: https:; base-uri 'none'; form-action 'none'"
+)
+"""The page may talk to this server only, and show what a model made."""
 
 DISCOVERY = {
     "cog_version": cog.__version__,
+    "docs_url": "/docs",
     "healthcheck_url": "/health-check",
     "openapi_url": "/openapi.json",
     "predictions_cancel_url": "/predictions/{prediction_id}/cancel",
     "predictions_idempotent_url": "/predictions/{prediction_id}",
     "predictions_url": "/predictions",
     "shutdown_url": "/shutdown",
+}
+
+TRAININGS = {
+    "trainings_cancel_url": "/trainings/{training_id}/cancel",
+    "trainings_idempotent_url": "/trainings/{training_id}",
+    "trainings_url": "/trainings",
 }
 
 
@@ -47,57 +60,53 @@ class JSON(Response):
         return encode_json(content)
 
 
-class FilesResponse(StreamingResponse):
-    """A body that is read from files while it is sent; `release` is called when it was, or could not be."""
-
-    def __init__(self, content: Iterator[bytes], *, release: Callable[[], None], **options: Any) -> None:
-        super().__init__(content, **options)
-        self._release = release
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._release()
-
-
 def make_app(
-    service: Service, *, document: Optional[bytes], schema: InputSchema, shut_down: Callable[[], None]
+    service: Service,
+    *,
+    settings: Settings,
+    webhooks: Webhooks,
+    document: Optional[bytes],
+    parsed: Dict[str, Any],
+    shut_down: Callable[[], None],
 ) -> FastAPI:
-    """The application.  `document` is the OpenAPI document as it lies in the image, `schema` what it says of inputs."""
+    """The application.  `document` is the OpenAPI document as it lies in the image, `parsed` what it says.
+
+    When it ends, what runs is finished and webhooks are delivered; `app.state.hurry()` ends the waiting.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.start()
         yield
+        await _first(service.drain(), hurried.wait())
         await service.stop()
+        await _first(webhooks.drain(seconds=DRAIN), hurried.wait())
 
+    hurried = asyncio.Event()
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
+    app.state.hurry = hurried.set
+    training_schema = InputSchema(parsed, name="TrainingInput")
+    discovery = {**DISCOVERY, **(TRAININGS if training_schema.present else {})}
+
+    for family in _families(settings, parsed, training_schema):
+        endpoints = Endpoints(service, webhooks, family=family, history=settings.history)
+        app.router.routes += [
+            Route(family.path, Endpoint(endpoints.collection), methods=["POST"]),
+            Route(family.path + "/{identity}", Endpoint(endpoints.item), methods=["GET", "PUT"]),
+            Route(family.path + "/{identity}/cancel", Endpoint(endpoints.cancel), methods=["POST"]),
+        ]
 
     @app.exception_handler(HTTPException)
     async def refuse(_: Request, problem: HTTPException) -> Response:
         return Response(status_code=problem.status_code, headers=problem.headers)
 
-    @app.exception_handler(RequestError)
-    async def malformed(_: Request, problem: RequestError) -> Response:
-        return PlainTextResponse(problem.text, status_code=problem.status)
-
-    @app.exception_handler(NotReadyError)
-    async def not_ready(_: Request, __: NotReadyError) -> Response:
-        return JSON({"error": NOT_READY, "status": "failed"}, status_code=503)
-
-    @app.exception_handler(BusyError)
-    async def busy(_: Request, __: BusyError) -> Response:
-        return JSON({"error": BUSY, "status": "failed"}, status_code=409)
-
     @app.get("/")
     async def root() -> Response:
-        return JSON(DISCOVERY)
+        return JSON(discovery)
 
     @app.get("/health-check")
     async def health() -> Response:
-        return JSON(service.health())
+        return JSON(await service.health())
 
     @app.get("/openapi.json")
     async def openapi() -> Response:
@@ -105,110 +114,35 @@ def make_app(
             return JSON({"error": "OpenAPI schema not available"}, status_code=503)
         return Response(document, media_type="application/json")
 
+    @app.get("/docs")
+    async def docs() -> Response:
+        with open(DOCS, "rb") as file:
+            page = file.read()
+        return Response(page, media_type="text/html", headers={"Content-Security-Policy": DOCS_POLICY})
+
     @app.post("/shutdown")
     async def shutdown() -> Response:
         shut_down()
         return JSON({})
 
-    @app.post("/predictions")
-    async def predict(request: Request) -> Response:
-        return await answer(request, await read_request(request))
-
-    @app.put("/predictions/{prediction_id}")
-    async def predict_named(prediction_id: str, request: Request) -> Response:
-        asked = await read_request(request)
-        if asked.id is not None and asked.id != prediction_id:
-            text = "prediction ID must match the ID supplied in the URL"
-            return _unprocessable([{"loc": ["body", "id"], "msg": text, "type": "value_error"}])
-        known = service.running(prediction_id)
-        if known is not None:
-            return _answer(service, known, status=202)
-        return await answer(request, asked, identity=prediction_id)
-
-    @app.post("/predictions/{prediction_id}/cancel")
-    async def cancel(prediction_id: str) -> Response:
-        prediction = service.running(prediction_id)
-        if prediction is None:
-            return JSON({}, status_code=404)
-        service.cancel(prediction)
-        return JSON({})
-
-    async def answer(request: Request, asked: PredictionRequest, *, identity: Optional[str] = None) -> Response:
-        given: Dict[str, Any] = schema.known(asked.input) if isinstance(asked.input, dict) else asked.input
-        problems = schema.problems(given)
-        if problems or not isinstance(given, dict):
-            text = "input must be a JSON object"
-            return _unprocessable(
-                problems or [{"loc": ["body", "input", "__root__"], "msg": text, "type": "value_error"}]
-            )
-        service.check()
-        folder = service.new_folder()
-        try:
-            files = await _files(given, schema, folder)
-            prediction = service.predict(
-                given,
-                identity=identity or asked.id or f"pred_{secrets.token_hex(8)}",
-                folder=folder,
-                files=files,
-                context=asked.context,
-            )
-        except BaseException:
-            service.discard(folder)
-            raise
-        await _finished(prediction, request, give_up=service.cancel)
-        return _answer(service, prediction)
-
     return app
 
 
-async def _files(given: Dict[str, Any], schema: InputSchema, folder: str) -> Any:
-    length = sum(len(url) for _, url in schema.files(given))
-    if not length:
-        return []
-    if length < LARGE:
-        return take_files(given, schema=schema, folder=folder)
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(None, lambda: take_files(given, schema=schema, folder=folder))
+async def _first(*things: Any) -> None:
+    """Wait for one of them, and give the others up."""
+    tasks = [asyncio.ensure_future(thing) for thing in things]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
-async def _finished(prediction: Prediction, request: Request, *, give_up: Callable[[Prediction], None]) -> None:
-    """Wait for the end of a prediction; a client that hangs up meanwhile cancels it."""
-    finished = asyncio.ensure_future(prediction.finished.wait())
-    gone = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait([finished, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not finished.done():
-            give_up(prediction)
-            await finished
-    finally:
-        gone.cancel()
-
-
-async def _gone(request: Request) -> None:
-    # Of a request without a content type the body is still to come.
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _answer(service: Service, prediction: Prediction, *, status: int = 200) -> Response:
-    parts = json_parts(prediction.snapshot())
-    service.hold(prediction)
-    if len(parts) == 1:
-        service.release(prediction)
-        return Response(parts[0], status_code=status, media_type="application/json")
-    try:
-        length = measure(parts)
-    except OSError:
-        service.release(prediction)
-        raise
-    return FilesResponse(
-        stream(parts),
-        status_code=status,
-        headers={"content-length": str(length)},
-        media_type="application/json",
-        release=lambda: service.release(prediction),
+def _families(settings: Settings, parsed: Dict[str, Any], training_schema: InputSchema) -> Tuple[Family, Family]:
+    """Predictions and trainings.  A server in training mode runs trainings, whatever they are called."""
+    training = settings.mode == "train"
+    schema = training_schema if training else InputSchema(parsed)
+    operation = parsed.get("paths", {}).get("/predictions", {}).get("post", {})
+    streams = not training and bool(operation.get("x-cog-streaming"))
+    return (
+        Family("prediction", schema, streams, NO_TRAINING_EVENTS if training else NO_EVENTS),
+        Family("training", training_schema, False, NO_TRAINING_EVENTS, mode="train" if settings.train_ref else ""),
     )
-
-
-def _unprocessable(detail: Any) -> Response:
-    return JSON({"detail": detail}, status_code=422)

@@ -49,9 +49,11 @@ async def _serve(build: Callable[[Callable[[], None]], Any], *, listener: socket
     def signalled() -> None:
         if server.should_exit:
             server.force_exit = True
+            app.state.hurry()
         shut_down()
 
-    config = Config(build(shut_down), log_config=None, access_log=False, lifespan="on", server_header=False)
+    app = build(shut_down)
+    config = Config(app, log_config=None, access_log=False, lifespan="on", server_header=False)
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in STOPPING:

@@ -6,11 +6,14 @@ import asyncio
 import dataclasses
 import datetime as dt
 import math
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from cog.worker.protocol import Done, FileAt, Metric, Output
 
 TERMINAL = ("succeeded", "failed", "canceled")
+
+Watcher = Callable[[str, Any], None]
+"""Is told what happens, at once: `start`, `log`, `metric`, `output` or `completed`, and the event's data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,41 +28,61 @@ class FileOutput:
 class Prediction:
     """Its state, changed by the worker's messages; `finished` is set when nothing more will come.
 
-    `id` is the client's.  `number` names it between server and worker, and is never used again.
+    `id` is the client's.  `number` names it between server and worker, and is never used again.  `input` is what
+    clients may see of it.
     """
 
-    def __init__(self, identity: str, *, number: str, folder: str) -> None:
+    def __init__(
+        self, identity: str, *, number: str, folder: str, given: Any = None, version: Optional[str] = None
+    ) -> None:
         self.id = identity
         self.number = number
         self.folder = folder
+        self.input = given
+        self.version = version
         self.status = "starting"
         self.created_at = now()
         self.started_at: Optional[str] = None
         self.completed_at: Optional[str] = None
         self.error: Optional[str] = None
         self.has_output = False
+        self.has_files = False
         self.output: Any = None
         self.metrics: Dict[str, Any] = {}
         self.finished = asyncio.Event()
         self.cancel_asked = False
-        self.answers = 0
-        """How many answers that show its files are being sent."""
+        self.holders = 0
+        """How many still need its files: answers, webhooks, the memory of it."""
+        self.watchers: List[Watcher] = []
+        self.stream: Any = None
+        """Its events for clients that follow it, if the model is one that can be followed."""
+        self.followed = False
+        """Made by a client that follows its events: when nobody does any more, nobody wants it."""
+        self.body: Any = None
+        """Its answer in pieces (see `cog.server.answers`), made once when it has ended."""
+        self.kept = False
+        """Nobody is certain to fetch its answer: its files stay as long as it is remembered."""
         self._logs: List[str] = []
 
     def begin(self) -> None:
         """It was handed to the worker."""
         self.status = "processing"
         self.started_at = now()
+        self._tell("start", {"id": self.id, "status": "processing"})
 
-    def log(self, text: str) -> None:
+    def log(self, source: str, text: str) -> None:
         """The model wrote something."""
         self._logs.append(text)
+        if self.watchers:
+            self._tell("log", {"data": text, "source": source})
 
     def add_output(self, message: Output) -> None:
         """An iterator gave an item."""
         if not self.has_output:
             self.has_output, self.output = True, []
-        self.output.append(_with_files(message.value, message.files))
+        self.output.append(self._with_files(message.value, message.files))
+        if self.watchers:
+            self._tell("output", {"chunk": self.output[-1], "index": len(self.output) - 1})
 
     def add_metric(self, message: Metric) -> None:
         """The model recorded a number or the like; dots in its name make nested objects.
@@ -82,14 +105,21 @@ class Prediction:
             holder[last] = [*(old if isinstance(old, list) else []), message.value]
         else:
             holder[last] = message.value
+        if self.watchers:
+            self._tell("metric", {"mode": message.mode, "name": message.name, "value": message.value})
 
     def end(self, message: Done) -> None:
         """The worker is done with it."""
+        if message.status not in TERMINAL:
+            raise ValueError(f"not the end of a prediction: {message.status!r}")
         if message.iterated:
             if message.status == "succeeded" and not self.has_output:
                 self.has_output, self.output = True, []
         else:
-            self.has_output, self.output = True, _with_files(message.value, message.files)
+            output = self._with_files(message.value, message.files) if message.files else message.value
+            self.has_output, self.output = True, output
+            if self.watchers:
+                self._tell("output", {"chunk": output, "index": 0})
         if message.seconds is not None:
             self.metrics["predict_time"] = message.seconds
         self._close(message.status, message.error)
@@ -103,25 +133,51 @@ class Prediction:
 
     def snapshot(self) -> Dict[str, Any]:
         """What a client sees of it now."""
-        view: Dict[str, Any] = {
-            "id": self.id,
-            "status": self.status,
-            "created_at": self.created_at,
-            "started_at": self.started_at,
-            "completed_at": self.completed_at,
-            "logs": "".join(self._logs),
-            "metrics": self.metrics,
-            "error": self.error,
-        }
-        view = {name: value for name, value in view.items() if value is not None}
+        logs = self._logs
+        if len(logs) > 1:
+            logs[:] = ["".join(logs)]
+        view: Dict[str, Any] = {"id": self.id, "status": self.status, "created_at": self.created_at}
+        if self.version is not None:
+            view["version"] = self.version
+        if self.started_at is not None:
+            view["started_at"] = self.started_at
+        if self.completed_at is not None:
+            view["completed_at"] = self.completed_at
+        view["logs"] = logs[0] if logs else ""
+        view["metrics"] = self.metrics
+        if self.error is not None:
+            view["error"] = self.error
         if self.has_output:
             view["output"] = self.output
         return view
+
+    def thin(self) -> None:
+        """Let go of what its answer says, too."""
+        self.output = None
+        self.metrics = {}
+        self._logs = []
 
     def _close(self, status: str, error: Optional[str]) -> None:
         self.status, self.error = status, error
         self.completed_at = now()
         self.finished.set()
+        self._tell("completed", None)
+
+    def _tell(self, kind: str, data: Any) -> None:
+        for watcher in self.watchers:
+            watcher(kind, data)
+
+    def _with_files(self, value: Any, files: List[Dict[str, Any]]) -> Any:
+        holder = [value]
+        for item in files:
+            self.has_files = True
+            file = FileAt(**item)
+            place: Any = holder
+            path = [0, *file.at]
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = FileOutput(file.path, file.name, file.type)
+        return holder[0]
 
 
 def now() -> str:
@@ -138,15 +194,3 @@ def _sum(old: Any, value: Any) -> Any:
     except OverflowError:
         return value
     return value if isinstance(total, float) and not math.isfinite(total) else total
-
-
-def _with_files(value: Any, files: List[Dict[str, Any]]) -> Any:
-    holder = [value]
-    for item in files:
-        file = FileAt(**item)
-        place: Any = holder
-        path = [0, *file.at]
-        for key in path[:-1]:
-            place = place[key]
-        place[path[-1]] = FileOutput(file.path, file.name, file.type)
-    return holder[0]

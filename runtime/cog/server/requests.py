@@ -1,31 +1,51 @@
-"""The body of a prediction request: read, bounded, checked.  Starlette's request is all it needs of HTTP."""
+"""A prediction request: headers and body read, bounded, checked.  Knows ASGI, and nothing of the service."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
-from starlette.requests import Request
-
+from cog.server.preferences import preferences, wait_of, wants_events
 from cog.server.settings import BODY_MAX
 
 EVENTS = ("start", "output", "logs", "completed")
+
+TRACE = {b"traceparent": "traceparent", b"tracestate": "tracestate"}
 
 _JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json\Z", re.IGNORECASE)
 
 
 class RequestError(Exception):
-    """A request that cannot be served: the status and the text of the answer."""
+    """A request that is not served: the status of the answer, and its body as text (str) or JSON (anything else)."""
 
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(body)
         self.status = status
-        self.text = text
+        self.body = body
 
 
-@dataclasses.dataclass(frozen=True)
+class Disconnected(Exception):  # noqa: N818  # nobody's error
+    """The client went away before its request was read."""
+
+
+@dataclasses.dataclass
+class Headers:
+    """The headers that matter: what the body is and how the client wants its answer.
+
+    `detached`: at once (or after `wait` seconds), with the prediction going on; `events`: as server-sent events.
+    """
+
+    content_type: Optional[str] = None
+    length: int = 0
+    detached: bool = False
+    wait: Optional[float] = None
+    events: bool = False
+    trace: Dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
 class PredictionRequest:
     """What a client asks for; keys that we do not know are dropped."""
 
@@ -34,16 +54,47 @@ class PredictionRequest:
     context: Dict[str, str] = dataclasses.field(default_factory=dict)
     webhook: Optional[str] = None
     webhook_events_filter: Optional[List[str]] = None
+    version: Optional[str] = None
 
 
-async def read_request(request: Request) -> PredictionRequest:
-    """The request of a prediction; RequestError with status 400, 413, 415 or 422 (spec section 4.3)."""
-    content_type = request.headers.get("content-type")
-    if content_type is None:
+_FIELDS = tuple(field.name for field in dataclasses.fields(PredictionRequest))
+
+
+def read_headers(raw: Iterable[Tuple[bytes, bytes]]) -> Headers:
+    """The headers of a request; names are in lower case, as ASGI has them."""
+    headers = Headers()
+    prefer: List[str] = []
+    accept: List[str] = []
+    for name, value in raw:
+        if name == b"content-type":
+            headers.content_type = value.decode("latin-1")
+        elif name == b"content-length":
+            headers.length = int(value) if value.isdigit() and len(value) < 20 else 0
+        elif name == b"prefer":
+            prefer.append(value.decode("latin-1"))
+        elif name == b"accept":
+            accept.append(value.decode("latin-1"))
+        elif name in TRACE:
+            headers.trace[TRACE[name]] = value.decode("latin-1")
+    if prefer:
+        given = preferences(",".join(prefer))
+        headers.detached = "respond-async" in given
+        headers.wait = wait_of(given)
+    if accept:
+        headers.events = wants_events(",".join(accept))
+    return headers
+
+
+async def read_request(headers: Headers, receive: Any) -> PredictionRequest:
+    """The request of a prediction; RequestError with status 400, 413, 415 or 422 (spec section 4.3).
+
+    Without a content type the body is not looked at.
+    """
+    if headers.content_type is None:
         return PredictionRequest()
-    if not _JSON_TYPE.match(content_type.partition(";")[0].strip()):
+    if not _JSON_TYPE.match(headers.content_type.partition(";")[0].strip()):
         raise RequestError(415, "Expected request with `Content-Type: application/json`")
-    body = await _read(request)
+    body = await _read(headers.length, receive)
     try:
         fields = json.loads(body, parse_constant=_refuse)
     except (ValueError, RecursionError) as problem:
@@ -51,16 +102,23 @@ async def read_request(request: Request) -> PredictionRequest:
     return _checked(fields)
 
 
-async def _read(request: Request) -> bytes:
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > BODY_MAX:
-        raise RequestError(413, f"The request body is longer than {BODY_MAX} bytes")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_MAX:
-            raise RequestError(413, f"The request body is longer than {BODY_MAX} bytes")
-    return bytes(body)
+async def _read(length: int, receive: Any) -> bytes:
+    too_long = RequestError(413, f"The request body is longer than {BODY_MAX} bytes")
+    if length > BODY_MAX:
+        raise too_long
+    chunks: List[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > BODY_MAX:
+            raise too_long
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _refuse(name: str) -> Any:
@@ -70,15 +128,18 @@ def _refuse(name: str) -> Any:
 def _checked(fields: Any) -> PredictionRequest:
     if not isinstance(fields, dict):
         raise RequestError(422, "The request body must be a JSON object")
-    known = {field.name: fields[field.name] for field in dataclasses.fields(PredictionRequest) if field.name in fields}
-    known = {name: value for name, value in known.items() if value is not None}
+    known = {name: fields[name] for name in _FIELDS if fields.get(name) is not None}
+    if len(known) == 1 and "input" in known:
+        return PredictionRequest(input=known["input"])
     for name in ("id", "webhook"):
         if not isinstance(known.get(name, ""), str):
             raise RequestError(422, f"{name}: must be a string")
+    if not isinstance(known.get("version", ""), str):
+        del known["version"]  # an older client's, of no meaning here
     context = known.get("context", {})
     if not isinstance(context, dict) or not all(isinstance(value, str) for value in context.values()):
         raise RequestError(422, "context: must be an object of strings")
     events = known.get("webhook_events_filter", [])
-    if not isinstance(events, list) or not all(event in EVENTS for event in events):
+    if not isinstance(events, list) or not all(isinstance(event, str) and event in EVENTS for event in events):
         raise RequestError(422, f"webhook_events_filter: must be a list of {', '.join(EVENTS)}")
     return PredictionRequest(**known)

@@ -23,6 +23,8 @@ class Settings:
 
     ref: str
     mode: str = "predict"
+    train_ref: Optional[str] = None
+    """What trains, where `mode` is `predict` and the model can be trained."""
     host: str = "0.0.0.0"  # noqa: S104  # a container is reached from outside
     port: int = 5000
     await_explicit_shutdown: bool = False
@@ -30,6 +32,14 @@ class Settings:
     setup_timeout: Optional[float] = None
     kubernetes: bool = False
     log_level: str = "info"
+    upload_url: Optional[str] = None
+    throttle: float = 0.5
+    """Seconds between two webhook requests of one prediction that tell of logs or output."""
+    history: int = 1024
+    """Events of a prediction that a client which comes late still gets."""
+    webhook_token: Optional[str] = None
+    version: Optional[str] = None
+    """What answers say under `version` unless the client did."""
 
 
 def parse(argv: List[str], *, environment: Mapping[str, str]) -> Settings:
@@ -38,12 +48,12 @@ def parse(argv: List[str], *, environment: Mapping[str, str]) -> Settings:
     parser.add_argument("-v", "--version", action="version", version=cog.__version__)
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104
     parser.add_argument("--threads", type=int, help="ignored")
-    parser.add_argument("--upload-url", help="where files are uploaded (not supported yet)")
+    parser.add_argument(
+        "--upload-url", help="where files are uploaded (PUT URL/NAME), instead of being sent as data URLs"
+    )
     parser.add_argument("--await-explicit-shutdown", type=_truth, nargs="?", const=True, default=False)
     parser.add_argument("--x-mode", choices=["predict", "train"], default="predict")
     given = parser.parse_args(argv)
-    if given.upload_url:
-        raise UsageError("--upload-url is not supported yet: files are sent as data URLs")
     name = "COG_TRAIN_TYPE_STUB" if given.x_mode == "train" else "COG_PREDICT_TYPE_STUB"
     ref = environment.get(name)
     if not ref:
@@ -51,6 +61,7 @@ def parse(argv: List[str], *, environment: Mapping[str, str]) -> Settings:
     return Settings(
         ref=ref,
         mode=given.x_mode,
+        train_ref=environment.get("COG_TRAIN_TYPE_STUB") or None if given.x_mode == "predict" else None,
         host=given.host,
         port=_number(environment, "PORT", least=0, most=65535) or 0 if environment.get("PORT") else 5000,
         await_explicit_shutdown=given.await_explicit_shutdown,
@@ -58,6 +69,11 @@ def parse(argv: List[str], *, environment: Mapping[str, str]) -> Settings:
         setup_timeout=_number(environment, "COG_SETUP_TIMEOUT", least=0, most=1 << 31) or None,
         kubernetes=bool(environment.get("KUBERNETES_SERVICE_HOST")),
         log_level=_log_level(environment.get("COG_LOG_LEVEL")),
+        upload_url=given.upload_url or None,
+        throttle=_seconds(environment.get("COG_THROTTLE_RESPONSE_INTERVAL"), otherwise=0.5),
+        history=_count(environment.get("COG_STREAM_HISTORY_CAPACITY"), otherwise=1024),
+        webhook_token=environment.get("WEBHOOK_AUTH_TOKEN") or None,
+        version=environment.get("COG_MODEL_VERSION") or None,
     )
 
 
@@ -89,3 +105,17 @@ def _concurrency(text: Optional[str]) -> Optional[int]:
     if not text:
         return None
     return int(text) if text.isdigit() and int(text) > 0 else 1
+
+
+def _seconds(text: Optional[str], *, otherwise: float) -> float:
+    """Malformed means the default."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return otherwise
+    return number if 0 <= number <= 86_400 else otherwise
+
+
+def _count(text: Optional[str], *, otherwise: int) -> int:
+    """Malformed means the default."""
+    return min(int(text), 1 << 20) if text and text.isdigit() and text.isascii() and len(text) < 10 else otherwise

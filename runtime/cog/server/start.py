@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from typing import Any, List, Mapping, Optional, Tuple
 
+import cog
 from cog.server.console import Console
 from cog.server.init import become_init
 from cog.server.process import WorkerProcess
@@ -57,24 +59,35 @@ def _serve(
         return 1
     gc.disable()  # importing makes much and drops nothing
     from cog.server.app import make_app
+    from cog.server.client import Client, environment_proxies
     from cog.server.lifecycle import run
     from cog.server.service import Service
-    from cog.server.validation import InputSchema
+    from cog.server.webhooks import Webhooks
 
     gc.freeze()
     gc.enable()
     console = Console(level=settings.log_level)
     document, parsed = _read_document(console)
 
+    settings = dataclasses.replace(settings, version=settings.version or _version(settings.ref, document))
+    service: Any = None
+
     def build(shut_down: Any) -> Any:
+        nonlocal service
         service = Service(settings, spawn=spawn, folder=folder, console=console, first=first)
-        name = "TrainingInput" if settings.mode == "train" else "Input"
-        return make_app(service, document=document, schema=InputSchema(parsed, name=name), shut_down=shut_down)
+        agent = f"cogsmith/{cog.__version__}"
+        client = Client(user_agent=agent, proxies=environment_proxies())
+        webhooks = Webhooks(client, console=console, interval=settings.throttle, token=settings.webhook_token)
+        return make_app(
+            service, settings=settings, webhooks=webhooks, document=document, parsed=parsed, shut_down=shut_down
+        )
 
     try:
         run(build, listener=listener, ignore=[signal.SIGTERM] if settings.await_explicit_shutdown else [])
     finally:
         first.kill()
+        if service is not None:
+            service.worker.kill()
         console.close()
     return 0
 
@@ -99,3 +112,16 @@ def _read_document(console: Console) -> Tuple[Optional[bytes], Any]:
         console.say(f"{SCHEMA} cannot be read, inputs are not checked: {problem}", level="warning")
         return None, {}
     return (document, parsed) if isinstance(parsed, dict) else (None, {})
+
+
+def _version(ref: str, document: Optional[bytes]) -> str:
+    """A name for the model where nobody gave it one: the hash of its source file and of what it takes and gives."""
+    import hashlib
+
+    total = hashlib.sha256(document or b"")
+    try:
+        with open(ref.partition(":")[0], "rb") as file:
+            total.update(file.read())
+    except OSError:
+        pass
+    return total.hexdigest()

@@ -16,6 +16,8 @@ Problem = Tuple[Tuple[str, ...], str]
 SHOWN = 200
 """Longest value, in characters, that a message repeats."""
 
+HIDDEN = "**********"
+
 _TYPES: Dict[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "integer": lambda value: _is_number(value) and (isinstance(value, int) or value.is_integer()),
@@ -64,6 +66,16 @@ class InputSchema:
                 yield [name], value
             elif isinstance(value, list) and self._resolve(schema.get("items", {})).get("format") == "uri":
                 yield from (([name, index], item) for index, item in enumerate(value) if isinstance(item, str))
+
+    def shown(self, given: Any) -> Any:
+        """The input as others may see it: secrets hidden."""
+        if not isinstance(given, dict):
+            return given
+        return {name: HIDDEN if value is not None and self._secret(name) else value for name, value in given.items()}
+
+    def _secret(self, name: str) -> bool:
+        schema = self._resolve(self.properties.get(name, {}))
+        return bool(schema.get("x-cog-secret")) or schema.get("format") == "password"
 
     def _resolve(self, schema: Any) -> Dict[str, Any]:
         for _ in range(16):
