@@ -8,7 +8,8 @@ from typing import Any
 
 from builder.schema.inputs import Given, Input, build
 from builder.schema.literals import UNKNOWN, known
-from builder.schema.source import Function, Module, Problem
+from builder.schema.names import Function
+from builder.schema.source import Module, Problem
 from builder.schema.types import input_type
 
 _POSITIONAL = ("name", "type", "default", "min", "max", "options", "help")

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from builder.schema.annotations import written
 from builder.schema.check import mismatch
 from builder.schema.literals import UNKNOWN, known, plain, unpacked
-from builder.schema.source import FUNCTIONS, Definition, Function, Module, Problem, statements
+from builder.schema.names import Function
+from builder.schema.source import FUNCTIONS, Definition, Module, Problem, statements
 from builder.schema.types import enum_type, input_type
 
 _LIMITS = {"ge": "minimum", "le": "maximum", "min_length": "minLength", "max_length": "maxLength", "regex": "pattern"}
@@ -155,7 +156,7 @@ def _check(made: Input, given: Given) -> None:
         schema["enum"] = made.choices
     wrong = mismatch(made.default, schema)
     if wrong:
-        shown = written(given.node) if isinstance(given.node, ast.expr) else repr(made.default)
+        shown = repr(made.default) if len(repr(made.default)) <= 80 else repr(made.default)[:77] + "..."
         raise _problem(
             f"parameter '{made.name}': the default `{shown}` {wrong}",
             given,

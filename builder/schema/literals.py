@@ -83,7 +83,7 @@ def unpacked(node: ast.expr, *, module: Module, names: Mapping[str, Any] | None 
 
 def plain(value: Any) -> Any:
     """A value as a JSON document holds it: texts as keys, and whole floats without a fraction, as upstream writes."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
         return int(value)
     if isinstance(value, list):
         return [plain(item) for item in value]

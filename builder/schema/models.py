@@ -99,21 +99,44 @@ def _fields(definition: Definition, *, kind: Kind) -> list[_Field]:
             word.arg == "total" and isinstance(word.value, ast.Constant) and word.value.value is False
             for word in owner.node.keywords
         )
+        inner = _inside(owner)
         for name, annotation, value in _annotated(owner.node):
-            opened = unquoted(annotation, module=owner.module)
-            outer = owner.module.final(opened.value if isinstance(opened, ast.Subscript) else opened)
+            opened = unquoted(annotation, module=inner)
+            outer = inner.final(opened.value if isinstance(opened, ast.Subscript) else opened)
             if outer in _SKIPPED or (private and name.startswith("_")):
                 continue
             always = total if kind == "TypedDict" else None
             while isinstance(opened, ast.Subscript) and outer in {"Required", "NotRequired", "ReadOnly", "Final"}:
                 always = {"Required": True, "NotRequired": False}.get(outer, always)
-                opened = unquoted(arguments(opened)[0], module=owner.module)
-                outer = owner.module.final(opened.value) if isinstance(opened, ast.Subscript) else ""
-            found[name] = _Field(name, opened, owner.module, value, always)
+                opened = unquoted(arguments(opened)[0], module=inner)
+                outer = inner.final(opened.value) if isinstance(opened, ast.Subscript) else ""
+            found[name] = _Field(name, opened, inner, value, always)
             if len(found) > _MOST_FIELDS:
                 message = f"a model with more than {_MOST_FIELDS} fields"
                 raise Problem(message, module=owner.module, node=annotation)
     return list(found.values())
+
+
+def _inside(owner: Definition) -> Module:
+    """Where annotations look for names: in the class, if it defines classes."""
+    assert isinstance(owner.node, ast.ClassDef)
+    nested = any(isinstance(statement, ast.ClassDef) for statement in owner.node.body)
+    return owner.module.within(owner.node) if nested else owner.module
+
+
+def functional(leaf: Leaf, *, around: Around, field_type: FieldType) -> dict[str, Any] | None:
+    """The schema of `TypedDict("Name", {"a": int})`; None for any other call."""
+    node = leaf.node
+    if not isinstance(node, ast.Call) or leaf.module.final(node.func) != "TypedDict" or len(node.args) != 2:
+        return None
+    if not isinstance(node.args[1], ast.Dict):
+        return {"type": "object"}
+    body: list[ast.stmt] = []
+    for key, value in zip(node.args[1].keys, node.args[1].values, strict=True):
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            body.append(ast.AnnAssign(target=ast.Name(id=key.value), annotation=value, simple=1))
+    whole = ast.ClassDef(name="", bases=[node.func], keywords=node.keywords, body=body, decorator_list=[])
+    return model(Definition(leaf.module, whole), leaf=leaf, around=around, field_type=field_type)
 
 
 def _is_pydantic(definition: Definition) -> bool:

@@ -142,7 +142,7 @@ def _object(name: str, properties: dict[str, Any]) -> dict[str, Any]:
 
 def _paths(runner: Runner, *, mode: Mode) -> Ordered:
     verb, one, many = ("predict", "prediction", "predictions") if mode == "run" else ("train", "training", "trainings")
-    about = "Run a single prediction on the model" if mode == "run" else "Run a single trained model"
+    about = "Run a single prediction on the model" if mode == "run" else "Run a single training on the model"
     start: dict[str, Any] = {
         "description": about,
         "operationId": f"{verb}_{many}_post",

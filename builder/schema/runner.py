@@ -9,7 +9,8 @@ from builder.errors import SchemaError
 from builder.schema.decorated import declarations, declared_input, returned_type, undeclared
 from builder.schema.inputs import Input, parameters, read_input
 from builder.schema.literals import UNKNOWN, known
-from builder.schema.source import FUNCTIONS, Definition, Function, Module, Problem, Project, lineage, statements
+from builder.schema.names import Function
+from builder.schema.source import FUNCTIONS, Definition, Module, Problem, Project, lineage, statements
 from builder.schema.types import output_type
 
 Mode: TypeAlias = Literal["run", "train"]
@@ -88,7 +89,10 @@ def _function(definition: Definition, *, name: str, mode: Mode) -> tuple[Module,
     for owner in lineage(definition):
         assert isinstance(owner.node, ast.ClassDef)
         own = {
-            statement.name: (owner.module, statement)  # the last one counts, as when Python runs the class
+            statement.name: (
+                owner.module.within(owner.node),
+                statement,
+            )  # the last one counts, as when Python runs the class
             for statement in statements(owner.node.body)
             if isinstance(statement, FUNCTIONS) and statement.name in names
         }

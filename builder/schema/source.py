@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+import copy
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from builder.errors import SchemaError
+from builder.schema.names import Function, Names
 from builder.schema.syntax import parse
 
-Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEPTH = 30
 """Most steps (imports, aliases, attributes) that one name is followed."""
@@ -112,88 +113,8 @@ class Module:
             raise SchemaError(f"failed to read predictor source {self.name}: {reason}") from problem
         if size > _MAX_BYTES:
             raise SchemaError(f"failed to read predictor source {self.name}: it has {size} bytes")
-        self._definitions: dict[str, ast.ClassDef | Function | ast.expr] = {}
-        self._imports: dict[str, tuple[str, str, int]] = {}
-        self._stars: list[tuple[str, int]] = []
-        self._unclear: set[int] = set()  # ids of the values of names that depend on what happens when the file runs
-        self._collect(parse(self._data, name=self.name).body, certain=True)
-
-    def _collect(self, body: Iterable[ast.stmt], *, certain: bool) -> None:
-        for statement in body:
-            match statement:
-                case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                    self._define(name, statement, certain=certain)
-                case ast.Assign(targets=targets, value=value):
-                    for target in targets:
-                        self._assign(target, value, certain=certain)
-                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                    self._define(name, value, certain=certain)
-                case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
-                    self._augment(name, op, value, certain=certain)
-                case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attr), args=[value])):
-                    self._mutate(name, attr, value, certain=certain)
-                case ast.ImportFrom(module=module, names=names, level=level):
-                    for alias in names:
-                        self._import(alias.asname or alias.name, (module or "", alias.name, level), certain=certain)
-                case ast.Import(names=names):
-                    for alias in names:
-                        bound = alias.asname or alias.name.partition(".")[0]
-                        self._import(bound, (alias.name if alias.asname else bound, "", 0), certain=certain)
-                case ast.If(body=inner, orelse=other):
-                    self._collect([*inner, *other], certain=False)
-                case ast.Try(body=inner, handlers=handlers, orelse=other, finalbody=last):
-                    handled = (line for handler in handlers for line in handler.body)
-                    self._collect([*inner, *handled, *other, *last], certain=False)
-                case ast.With(body=inner):
-                    self._collect(inner, certain=certain)
-                case _ if type(statement).__name__ == "TypeAlias":  # PEP 695, where this Python knows it
-                    self._define(statement.name.id, statement.value, certain=certain)  # type: ignore[attr-defined]
-
-    def _define(self, name: str, node: ast.ClassDef | Function | ast.expr, *, certain: bool) -> None:
-        """The last definition counts; of those under conditions, the first."""
-        if not certain and (name in self._definitions or name in self._imports):
-            self._unclear.add(id(self._definitions.get(name)))
-            return
-        self._imports.pop(name, None)
-        self._definitions[name] = node
-
-    def _import(self, name: str, origin: tuple[str, str, int], *, certain: bool) -> None:
-        if origin[1] == "*":
-            self._stars.append((origin[0], origin[2]))
-        elif certain or (name not in self._definitions and name not in self._imports):
-            self._definitions.pop(name, None)
-            self._imports[name] = origin
-
-    def _assign(self, target: ast.expr, value: ast.expr, *, certain: bool) -> None:
-        match target:
-            case ast.Name(id=name):
-                self._define(name, value, certain=certain)
-            case ast.Tuple(elts=parts) | ast.List(elts=parts) if isinstance(value, (ast.Tuple, ast.List)):
-                if len(parts) == len(value.elts):
-                    for part, own in zip(parts, value.elts, strict=True):
-                        self._assign(part, own, certain=certain)
-            case ast.Subscript(value=ast.Name(id=name), slice=key):
-                self._change(name, lambda old: ast.Dict(keys=[None, key], values=[old, value]), certain=certain)
-
-    def _augment(self, name: str, op: ast.operator, value: ast.expr, *, certain: bool) -> None:
-        self._change(name, lambda old: ast.BinOp(old, op, value), certain=certain)
-
-    def _mutate(self, name: str, method: str, value: ast.expr, *, certain: bool) -> None:
-        """`X.append(...)`, `X.extend(...)` and `D.update(...)` as the display that they amount to."""
-        if method == "append":
-            self._change(name, lambda old: ast.BinOp(old, ast.Add(), ast.List(elts=[value])), certain=certain)
-        elif method == "extend":
-            self._change(name, lambda old: ast.BinOp(old, ast.Add(), value), certain=certain)
-        elif method == "update":
-            self._change(name, lambda old: ast.Dict(keys=[None, None], values=[old, value]), certain=certain)
-
-    def _change(self, name: str, changed: Callable[[ast.expr], ast.expr], *, certain: bool) -> None:
-        old = self._definitions.get(name)
-        if isinstance(old, ast.expr):
-            new = ast.copy_location(changed(old), old)
-            self._definitions[name] = new
-            if not certain or id(old) in self._unclear:
-                self._unclear.add(id(new))
+        self._names = Names()
+        self._names.collect(parse(self._data, name=self.name).body)
 
     def place(self, node: ast.AST) -> str:
         """`file:line:column`, with the source line and a mark below the column."""
@@ -222,7 +143,8 @@ class Module:
                 if isinstance(holder, Definition):
                     inner = member(holder, attr, depth=depth - 1)
                     return inner if inner is not None else ""
-                return f"{holder}.{attr}" if holder else ""
+                whole = f"{holder}.{attr}" if holder else ""
+                return self._project.find(whole.lstrip("."), beside=self.path, level=0) or whole
             case _:
                 return ""
 
@@ -230,14 +152,14 @@ class Module:
         """What the top-level `name` of this file leads to."""
         if depth <= 0:
             return name
-        if name in self._definitions:
-            node = self._definitions[name]
+        if name in self._names.definitions:
+            node = self._names.definitions[name]
             if isinstance(node, (ast.Name, ast.Attribute)):
                 aliased = self.resolve(node, depth=depth - 1)
                 return aliased if aliased != "" else Definition(self, node)
             return Definition(self, node)
-        if name in self._imports:
-            module, original, level = self._imports[name]
+        if name in self._names.imports:
+            module, original, level = self._names.imports[name]
             found = self._project.find(module, beside=self.path, level=level) if module or level else None
             if not original:
                 return found or module
@@ -245,19 +167,20 @@ class Module:
                 return found.lookup(original, depth=depth - 1)
             whole = f"{module}.{original}" if module else original
             return self._project.find(whole, beside=self.path, level=level) or "." * level + whole
-        for module, level in reversed(self._stars):
+        for module, level in reversed(self._names.stars):
             found = self._project.find(module, beside=self.path, level=level)
             if found is not None and found is not self and found.has(name):
                 return found.lookup(name, depth=depth - 1)
-        return name
+        inner = self._project.find(name, beside=self.path, level=1) if self.path.name == "__init__.py" else None
+        return inner or name
 
     def has(self, name: str, *, seen: set[Path] | None = None) -> bool:
         """Whether this file defines or imports the name, by a star too."""
         seen = set() if seen is None else seen
-        if name in self._definitions or name in self._imports:
+        if name in self._names.definitions or name in self._names.imports:
             return True
         seen.add(self.path)
-        stars = (self._project.find(module, beside=self.path, level=level) for module, level in self._stars)
+        stars = (self._project.find(module, beside=self.path, level=level) for module, level in self._names.stars)
         return any(found and found.path not in seen and found.has(name, seen=seen) for found in stars)
 
     def constant(self, name: str) -> Definition | None:
@@ -267,13 +190,19 @@ class Module:
             return None if found.module.is_unclear(found.node) else found
         return None
 
+    def within(self, node: ast.ClassDef) -> Module:
+        """This file as seen from inside the body of a class, whose own names come first."""
+        inner = copy.copy(self)
+        inner._names = self._names.within(node.body)  # noqa: SLF001  # its own
+        return inner
+
     def callables(self) -> list[str]:
         """The names of the classes and functions of this file."""
-        return [name for name, node in self._definitions.items() if not isinstance(node, ast.expr)]
+        return [name for name, node in self._names.definitions.items() if not isinstance(node, ast.expr)]
 
     def is_unclear(self, node: ast.AST) -> bool:
         """Whether `node`, the value of a top-level name, holds only under conditions."""
-        return id(node) in self._unclear
+        return id(node) in self._names.unclear
 
     def definition(self, node: ast.expr) -> Definition | None:
         """What a name of the project stands for; None for anything outside."""
@@ -354,5 +283,5 @@ def member(holder: Definition, name: str, *, depth: int = _DEPTH) -> Definition 
                 case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef() if statement.name == name:
                     found = statement
         if found is not None:
-            return Definition(owner.module, found)
+            return Definition(owner.module.within(owner.node) if isinstance(found, ast.expr) else owner.module, found)
     return None

@@ -18,7 +18,7 @@ from builder.schema.annotations import (
     written,
 )
 from builder.schema.literals import UNKNOWN, known
-from builder.schema.models import base_kind, model
+from builder.schema.models import base_kind, functional, model
 from builder.schema.source import Module, Problem
 
 Schema: TypeAlias = dict[str, Any]
@@ -83,6 +83,8 @@ def _input(leaf: Leaf, *, around: Around) -> Schema:
         return dict(_SCALARS[name])
     if name in LISTS:
         return {"type": "array", "items": {}}
+    if isinstance(leaf.node, ast.Call) and module.final(leaf.node.func) == "TypedDict":
+        return dict(_SCALARS["dict"])
     definition = module.definition(leaf.node)
     if definition is None or not isinstance(definition.node, ast.ClassDef):
         raise unknown(leaf)
@@ -229,4 +231,7 @@ def _output_leaf(leaf: Leaf, *, around: Around) -> Schema:
         return dict(_SCALARS[name])
     if name in LISTS:
         return {"type": "array", "items": {"type": "object"}}
+    typed_dict = functional(leaf, around=around, field_type=field_type)
+    if typed_dict is not None:
+        return typed_dict
     raise unknown(leaf)

@@ -1,0 +1,4 @@
+from typing import Optional
+from cog import Path as ImagePath
+
+OptionalInt = Optional[int]

@@ -1,0 +1,7 @@
+from cog import BaseModel, Path
+from .parts import Part, Tagged
+
+
+class Result(Tagged):
+    files: list[Path]
+    parts: dict[str, Part]

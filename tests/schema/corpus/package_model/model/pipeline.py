@@ -1,0 +1,5 @@
+from cog import BasePredictor
+
+
+class Pipeline(BasePredictor):
+    def setup(self): ...
