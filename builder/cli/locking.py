@@ -201,9 +201,17 @@ def why_stale(lock: Lock, *, project: Project, platform: str, store: Store | Non
         reasons.append(f"it is for {lock.platform}, not {platform}")
     if lock.runtime_version != __version__:
         reasons.append(f"it was made by cogsmith {lock.runtime_version}, this is {__version__}")
+    elif store is not None and lock.runtime_build != _build_id(store):
+        reasons.append(f"it was made by another build of cogsmith {__version__}, with another runtime")
     if store is not None:
         reasons += _changed_inside(lock, project=project, store=store)
     return reasons
+
+
+def _build_id(store: Store) -> str:
+    from builder.resolve.runtime import build_id, runtime_files
+
+    return build_id(runtime_files(hash_file=store.hash_file)[0])
 
 
 def _changed_inside(lock: Lock, *, project: Project, store: Store) -> list[str]:

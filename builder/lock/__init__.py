@@ -65,6 +65,8 @@ class Lock:
     wheels: tuple[Wheel, ...]
     runtime_version: str
     runtime_wheels: tuple[Wheel, ...]
+    runtime_build: str = ""
+    """`resolve.runtime.build_id` of who made the lock: two builds of one version may differ in what they put in."""
     layers: tuple[tuple[str, PackedLayer], ...] = ()
     remotes: tuple[Remote, ...] = ()
 

@@ -44,6 +44,7 @@ def dumps(lock: Lock, *, folder: Path | None) -> str:
         "interpreter": table(lock.interpreter),
         "runtime": {
             "version": lock.runtime_version,
+            **({"build": lock.runtime_build} if lock.runtime_build else {}),
             "wheels": [_file(wheel, remotes=remotes) for wheel in lock.runtime_wheels],
         },
         "base": _base(lock.base, remotes=remotes),
@@ -86,6 +87,7 @@ def loads(source: str, *, folder: Path | None) -> Lock:
             for at, item in array(document.get("packages"), where="packages")
         ),
         runtime_version=text(runtime, "version", where=f"{OWN}.runtime"),
+        runtime_build=text(runtime, "build", where=f"{OWN}.runtime") if "build" in runtime else "",
         runtime_wheels=_read_files(Wheel, runtime.get("wheels"), where=f"{OWN}.runtime.wheels", remotes=remotes),
         layers=tuple(_read_layer(item, at=at) for at, item in array(own.get("layers"), where=f"{OWN}.layers")),
         remotes=tuple(sorted(set(remotes), key=lambda remote: (remote.name, remote.sha256))),

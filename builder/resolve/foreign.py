@@ -135,10 +135,7 @@ def _poetry(
                 version=item["version"],
                 files=tuple(_file(url=f.get("url", ""), name=f["file"], hashed=f.get("hash", "")) for f in files),
                 dependencies=tuple(_poetry_table(item.get("dependencies", {}))),
-                extras={
-                    extra: tuple(_requirements(line.replace(" (", "").rstrip(")") for line in lines))
-                    for extra, lines in item.get("extras", {}).items()
-                },
+                extras={extra: tuple(_requirements(lines)) for extra, lines in item.get("extras", {}).items()},
                 markers=_poetry_markers(item.get("markers")),
                 requires_python=pyproject.poetry_specifier(item.get("python-versions", "*")),
                 index=url if kind == "legacy" else "",

@@ -1,8 +1,9 @@
 """Makes `builder/runtime_pins.json`: the wheels of the image's server, for every Python and platform.
 
-Run by a maintainer before a release, never by a build: `python -m builder.resolve.pin_runtime`.  `uv` resolves with its
-own settings; of each package the newest version with a wheel for an old glibc is taken, so that one runtime works on
-every base.  The file holds no URLs: a build asks the package index for the names.
+Run by a maintainer before a release, never by a build: `python -m builder.resolve.pin_runtime [PYTHON...]`; the Pythons
+that are not named keep what they have.  `uv` resolves with its own settings; of each package the newest version that
+supports the Python and has a wheel for an old glibc is taken, so that one runtime works on every base (those with musl
+are refused when the base is read).  The file holds no URLs: a build asks the package index for the names.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from builder.errors import ResolveError
 FORMAT = 1
 """Version of the file's JSON."""
 
-PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 REQUIREMENTS = ("fastapi", "uvicorn", "httptools", "uvloop")
@@ -46,12 +47,12 @@ def pin(pythons: Iterable[str] = PYTHONS) -> dict[str, Any]:
         python: {name: _resolve(python, machine=machine, sizes=sizes) for name, machine in MACHINES.items()}
         for python in pythons
     }
-    return {"version": FORMAT, "pins": pins}
+    return {"version": FORMAT, "glibc": ".".join(map(str, GLIBC[0])), "pins": pins}
 
 
 def dumps(pins: Mapping[str, Any]) -> str:
     """The file's text: one wheel a line, so that a change is readable."""
-    lines = ["{", f'  "version": {pins["version"]},', '  "pins": {']
+    lines = ["{", f'  "version": {pins["version"]},', f'  "glibc": "{pins["glibc"]}",', '  "pins": {']
     for python, platforms in pins["pins"].items():
         lines.append(f'    "{python}": {{')
         for platform, wheels in platforms.items():
@@ -122,8 +123,13 @@ def _size(url: str, *, sizes: dict[str, int]) -> int:
 
 
 def main() -> None:
-    """Write the file."""
-    PINS.write_text(dumps(pin()), encoding="utf-8")
+    """Write the file; arguments are the Pythons to resolve again."""
+    chosen = [python for python in PYTHONS if python in sys.argv[1:]] or PYTHONS
+    made = pin(chosen)
+    kept = json.loads(PINS.read_text(encoding="utf-8"))["pins"] if PINS.exists() else {}
+    merged = kept | made["pins"]
+    text = dumps({**made, "pins": {python: merged[python] for python in PYTHONS if python in merged}})
+    PINS.write_text(text, encoding="utf-8")
     sys.stdout.write(f"{PINS}\n")
 
 

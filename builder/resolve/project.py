@@ -64,7 +64,7 @@ def resolve(
     Where the configuration names no Python, a base image decides; else it is the newest of a Debian base for which
     all packages can be had, though the one of `old` comes first.
     """
-    from builder.resolve.runtime import resolve_runtime
+    from builder.resolve.runtime import build_id, resolve_runtime, runtime_files
 
     packages = Packages.of(
         config, project=project, text=requirements, store=world.store, env=world.env, report=world.report
@@ -111,6 +111,7 @@ def resolve(
         wheels=wheels,
         runtime_version=__version__,
         runtime_wheels=runtime_wheels,
+        runtime_build=build_id(runtime_files(hash_file=world.store.hash_file)[0]),
         remotes=tuple(sorted(unique.values(), key=lambda remote: (remote.name, remote.sha256))),
     )
 

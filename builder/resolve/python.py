@@ -46,6 +46,8 @@ def resolve_python(
     environment = indexes.uv_environment(env, report=report)
     if asked.trusted_hosts:
         environment["UV_INSECURE_HOST"] = " ".join([environment.get("UV_INSECURE_HOST", ""), *asked.trusted_hosts])
+    if asked.has_default_index and not env.get("UV_DEFAULT_INDEX"):
+        environment.pop("UV_DEFAULT_INDEX", None)  # was pip's setting, and to pip the file wins
     if asked.has_extra_index and not indexes.has_strategy(environment):
         environment["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # to pip, which Cog installs with, all are equal
     others, only_from, more = torch.split(asked, env=env, accelerator=accelerator, report=report)

@@ -49,6 +49,7 @@ class Requirements:
     has_index: bool = False
     """Whether the file names an index, or a page of links, of its own."""
     has_extra_index: bool = False
+    has_default_index: bool = False
 
 
 def read(text: str, *, project: Path, folder: Path | None = None, report: Report) -> Requirements:
@@ -70,6 +71,7 @@ def read(text: str, *, project: Path, folder: Path | None = None, report: Report
         prereleases=reader.prereleases,
         trusted_hosts=tuple(reader.trusted_hosts),
         has_index=bool(_INDEX_OPTIONS & reader.options),
+        has_default_index=bool({"-i", "--index-url"} & reader.options),
         has_extra_index="--extra-index-url" in reader.options,
     )
 

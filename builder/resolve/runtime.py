@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import builder
 from builder.errors import ResolveError
-from builder.plan import Entry, Remote, Wheel
+from builder.plan import LAYER_FORMAT, Entry, Remote, Wheel, canonical_json, to_plain
 from builder.report import Report
 from builder.resolve.source import HashFile, scan
 from builder.store import Store
@@ -32,6 +33,14 @@ def runtime_files(*, hash_file: HashFile) -> tuple[tuple[Entry, ...], dict[str, 
     root = _folder()
     entries = tuple(entry for entry in scan(root, hash_file=hash_file).entries if _belongs(entry))
     return entries, {entry.sha256: root / entry.path for entry in entries if entry.type == "file"}
+
+
+def build_id(entries: Iterable[Entry]) -> str:
+    """What this build of the release would put into an image: its files (`runtime_files`), and how layers are made.
+
+    A lock that names another one names layers that are not made any more.
+    """
+    return hashlib.sha256(canonical_json([LAYER_FORMAT, to_plain(tuple(entries))])).hexdigest()
 
 
 def resolve_runtime(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,19 @@ def test_check_names_what_is_stale(program: Locked, folder: Path) -> None:
     assert (edited.code, edited.out) == (1, "cog.yaml or the requirements changed\n")
     both = program("lock", "--check", ok=False, platform="linux/arm64")
     assert both.out == "cog.yaml or the requirements changed\nit is for linux/amd64, not linux/arm64\n"
+
+
+def test_a_lock_of_another_build_is_stale(program: Locked, folder: Path) -> None:
+    program("lock", "--no-layers")
+    path = folder / "pylock.cog.toml"
+    lock = loads(path.read_text(), folder=folder)
+    assert len(lock.runtime_build) == 64
+    path.write_text(dumps(dataclasses.replace(lock, runtime_build="0" * 64), folder=folder))
+    done = program("lock", "--check", ok=False)
+    assert (done.code, done.out.startswith("it was made by another build of cogsmith")) == (1, True)
+    assert "another build" in error(program("build", "--locked", ok=False), 11)
+    program("lock", "--no-layers")
+    assert loads(path.read_text(), folder=folder) == lock
 
 
 def test_versions_stay_until_told(program: Locked, links: Path, folder: Path) -> None:

@@ -53,6 +53,7 @@ LOCK = Lock(
     base=DebianBase(suite="bookworm", architecture="amd64", debs=(DEB,)),
     wheels=(wheel("numpy", "2.4.6"), wheel("torch", "2.13.0+cpu")),
     runtime_version="0.1.0",
+    runtime_build="b" * 64,
     runtime_wheels=(wheel("fastapi"), wheel("numpy", "2.4.6")),
     layers=((sha("key"), LAYER),),
     remotes=tuple(
@@ -160,6 +161,7 @@ def locks(draw: st.DrawFn) -> Lock:
         base=base,
         wheels=tuple(wheels),
         runtime_version=draw(TEXTS),
+        runtime_build=draw(st.sampled_from(["", sha("build")])),
         runtime_wheels=tuple(runtime),
         layers=tuple(draw(st.lists(st.tuples(TEXTS, LAYERS), max_size=2))),
         remotes=tuple(sorted(remotes.values(), key=lambda found: (found.name, found.sha256))),

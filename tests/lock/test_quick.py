@@ -20,6 +20,7 @@ LOCK = Lock(
     base=DebianBase(suite="bookworm", architecture="amd64", debs=(DEB,), executed=True, reason="é"),
     wheels=(WHEEL,),
     runtime_version="0.1.0",
+    runtime_build="b" * 64,
     runtime_wheels=(WHEEL, WHEEL),
     layers=(("key", PackedLayer(digest="sha256:c", diff_id="sha256:d", size=4, media_type="tar")),),
     remotes=(Remote(sha256="1" * 64, size=1, name="six.whl", urls=("https://one", "https://two")),),

@@ -214,7 +214,7 @@ def test_credentials_are_used_and_never_kept(resolve: Resolve, index: Index, ser
         ("needy\nthing==2.0", "the requirements cannot be met together for Python 3.11.2 on linux/amd64, glibc 2.36"),
         ("orphan", "no package index that is set has `nothing-like-this`"),
         ("thing==", "the requirements are malformed"),
-        ("git+file:///nowhere/x", "a package from a version control system has no wheel"),
+        ("git+file:///nowhere/x", "the requirements cannot be used"),
     ],
 )
 def test_what_cannot_be_had(resolve: Resolve, index: Index, text: str, brief: str) -> None:
@@ -229,7 +229,7 @@ def test_what_cannot_be_had(resolve: Resolve, index: Index, text: str, brief: st
     assert caught.value.brief == brief
     assert caught.value.hint
     assert "uv pip compile" not in str(caught.value)
-    if brief.startswith("the requirements cannot"):
+    if brief.startswith("the requirements cannot be met"):
         assert "thing<2" in (caught.value.details or "")
 
 
@@ -274,3 +274,74 @@ def test_the_users_own_index(tmp_path: Path, store: Store, told: Told, python: s
         assert machine in found[name].filename
         assert found[name].size > 1_000_000
     assert [remote.sha256 for remote in remotes] == [wheel.sha256 for wheel in wheels]
+
+
+def test_hashes_choose_among_files_of_one_version(resolve: Resolve, index: Index) -> None:
+    plain = index.add("thing")
+    index.add("thing", tag="cp311-cp311-manylinux_2_17_x86_64")
+    assert names(resolve(f"thing==1.0 --hash=sha256:{sha256(plain)}")) == [plain.name]
+
+
+def test_the_sdk_is_left_out_whoever_asks_for_it(resolve: Resolve, index: Index, told: Told) -> None:
+    index.add("thing", requires=("cog",))
+    index.add("cog")
+    assert names(resolve("thing")) == ["thing-1.0-py3-none-any.whl"]
+    assert told.warnings == ["`cog`, which another package asks for, is left out: the image has its own SDK"]
+
+
+def test_extra_indexes_of_the_file_are_equal_as_with_pip(resolve: Resolve, index: Index, second_index: Index) -> None:
+    index.add("thing", "2.0")
+    second_index.add("thing", "1.0")
+    text = f"--extra-index-url {second_index.url}\nthing\n"
+    assert [wheel.version for wheel in resolve(text)[0]] == ["2.0"]
+    assert [wheel.version for wheel in resolve(text, extra={"UV_INDEX_STRATEGY": "first-index"})[0]] == ["1.0"]
+
+
+def test_credentials_of_the_file_reach_the_index_and_not_the_lock(
+    resolve: Resolve, second_index: Index, serve: Callable[..., Served]
+) -> None:
+    second_index.add("thing", with_hash=False)
+    served = serve(second_index.root, user="me:s@crt")
+    text = f"--index-url http://me:${{SECRET}}@{served.host}/simple\nthing\n"
+    wheels, remotes = resolve(text, extra={"SECRET": "s%40crt"})
+    assert [wheel.name for wheel in wheels] == ["thing"]
+    assert remotes[0].urls == (f"http://{served.host}/files/thing-1.0-py3-none-any.whl",)
+
+
+@pytest.fixture
+def torch(second_index: Index) -> Index:
+    """An index with PyTorch's builds below `cpu`, and something else that nobody should take from there."""
+    cpu = Index(second_index.root / "cpu-files")
+    for name in ("torch", "torchvision"):
+        cpu.add(name, "2.3.1+cpu")
+    cpu.add("other", "9.9")
+    (second_index.root / "whl").mkdir()
+    (second_index.root / "whl" / "cpu").symlink_to(cpu.root / "simple")
+    (second_index.root / "whl" / "files").symlink_to(cpu.files)
+    return second_index
+
+
+def versions(found: tuple[tuple[Wheel, ...], tuple[Remote, ...]]) -> dict[str, str]:
+    return {wheel.name: wheel.version for wheel in found[0]}
+
+
+def test_pytorch_comes_from_its_own_index(
+    resolve: Resolve, index: Index, torch: Index, serve: Callable[..., Served]
+) -> None:
+    index.add("torch", "2.3.1")
+    index.add("other", "1.0")
+    index.add("needs-torch", requires=("torch>=2",))
+    where = {"COGSMITH_TORCH_INDEX": f"http://{serve(torch.root).host}/whl/"}
+    text = "other\ntorch==2.3.1\ntorchvision\nneeds-torch\n"
+    expected = {"needs-torch": "1.0", "other": "1.0", "torch": "2.3.1+cpu", "torchvision": "2.3.1+cpu"}
+    assert versions(resolve(text, extra=where)) == expected
+    assert versions(resolve("torch==2.3.1+cpu", extra=where, accelerator="cu126")) == {"torch": "2.3.1+cpu"}
+
+
+def test_pytorch_of_the_users_own_settings_wins(resolve: Resolve, index: Index) -> None:
+    index.add("torch", "2.3.1")
+    assert versions(resolve("torch==2.3.1")) == {"torch": "2.3.1"}
+    unreachable = {"COGSMITH_TORCH_INDEX": "http://127.0.0.1:9/whl"}
+    assert versions(resolve("torch==2.3.1", extra={"COGSMITH_TORCH_INDEX": "off"})) == {"torch": "2.3.1"}
+    assert versions(resolve(f"--index-url {index.url}\ntorch==2.3.1", extra=unreachable)) == {"torch": "2.3.1"}
+    assert versions(resolve("torch==2.3.1", extra=unreachable, accelerator="")) == {"torch": "2.3.1"}

@@ -47,6 +47,9 @@ torch==2.0 --extra-index-url=https://e.invalid/cpu
         ),
         prereleases=True,
         trusted_hosts=("a.invalid",),
+        has_index=True,
+        has_extra_index=True,
+        has_default_index=True,
     )
 
 
@@ -62,7 +65,6 @@ def test_markers_extras_and_urls_pass(tmp_path: Path) -> None:
         'a[b,c]>=1; python_version < "3.12"',
         "d @ https://a.invalid/d-1.0-py3-none-any.whl",
         "https://a.invalid/e-1.0-py3-none-any.whl",
-        "git+https://user@a.invalid/f.git@main",
     )
     assert lines("\n".join(given), tmp_path) == given
 
@@ -109,7 +111,14 @@ def test_local_wheels_become_absolute(tmp_path: Path) -> None:
         ("in-1.0-py3-none-any.whl --hash=sha256:a", "do not support inline options or hashes"),
         ("in-1.0-py3-none-any.whl ; python_version > '3'", "environment markers are not supported on local"),
         ("in-1.0-py3-none-any.whl[extra]", "extras are not supported on local"),
-        ("source-1.0.tar.gz", "which this release cannot build"),
+        ("source-1.0.tar.gz", "packages without a wheel are not built yet"),
+        (
+            "git+https://user@a.invalid/f.git@main",
+            "packages without a wheel are not built yet; name a wheel instead: git",
+        ),
+        ("f @ hg+https://a.invalid/f", "packages without a wheel are not built yet"),
+        ("f @ https://a.invalid/f-1.0.tar.gz#sha256=00", "packages without a wheel are not built yet"),
+        ("https://a.invalid/f-1.0.zip", "packages without a wheel are not built yet"),
     ],
 )
 def test_lines_that_are_refused(tmp_path: Path, line: str, message: str) -> None:
@@ -131,3 +140,13 @@ def test_every_problem_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         lines("-r a\nnumpy\n-e b\n", tmp_path)
     assert [item.split(":")[0] for item in (caught.value.details or "").splitlines()] == ["line 1", "line 3"]
+
+
+def test_options_about_building_are_ignored_aloud(tmp_path: Path, told: Told) -> None:
+    assert lines("--no-binary :all:\nnumpy --config-settings=a=b\n", tmp_path, told) == ("numpy",)
+    assert [warning.split("`")[1] for warning in told.warnings] == ["--no-binary :all:", "--config-settings=a=b"]
+
+
+def test_the_sdk_by_url_is_removed_too(tmp_path: Path, told: Told) -> None:
+    assert lines("cog @ git+https://a.invalid/cog.git\n", tmp_path, told) == ()
+    assert len(told.warnings) == 1

@@ -1,0 +1,498 @@
+"""`build.python_project`: the locks of uv, Poetry and PDM are kept to the letter; what they cannot say is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_index import Index, Served, Told
+
+from builder.config import Config
+from builder.errors import CogsmithError, ConfigError, ResolveError
+from builder.plan import Wheel
+from builder.resolve import foreign, graph, pyproject
+from builder.resolve.packages import Packages
+from builder.resolve.wheels import UnsatisfiableError
+from builder.store import Store
+
+PYPROJECT = """\
+[project]
+name = "my-model"
+version = "0.1"
+requires-python = ">=3.9"
+dependencies = ["top[more]>=1", "old; python_version < '3.10'"]
+[project.optional-dependencies]
+never = ["unwanted"]
+[dependency-groups]
+dev = ["unwanted"]
+"""
+
+
+def sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclasses.dataclass
+class World:
+    """Wheels on an index, of which `newer` came after the lock was written."""
+
+    project: Path
+    index: Index
+    files: dict[str, Path]
+    newer: Path
+
+    def write(self, lock: str, text: str, *, project: str = PYPROJECT) -> None:
+        (self.project / "pyproject.toml").write_text(project)
+        for name, path in self.files.items():
+            text = text.replace(f"BARE({name})", sha(path))
+            text = text.replace(f"HASH({name})", f"sha256:{sha(path)}").replace(f"URL({name})", path.as_uri())
+            text = text.replace(f"FILE({name})", path.name)
+        (self.project / lock).write_text(text.replace("INDEX", self.index.url))
+
+
+@pytest.fixture
+def world(tmp_path: Path, index: Index) -> World:
+    project = tmp_path / "project"
+    project.mkdir()
+    files = {
+        "top": index.add("top", "1.0", requires=("below", 'extra-thing; extra == "more"')),
+        "below": index.add("below", "1.0"),
+        "extra-thing": index.add("extra-thing", "1.0"),
+        "unwanted": index.add("unwanted", "1.0"),
+        "old": index.add("old", "1.0"),
+    }
+    index.add("below", "2.0")
+    newer = index.add("below", "1.0", tag="cp311-cp311-manylinux_2_17_x86_64")
+    return World(project=project, index=index, files=files, newer=newer)
+
+
+@pytest.fixture
+def resolve(world: World, store: Store, bare_env: dict[str, str], told: Told) -> Callable[..., tuple[Wheel, ...]]:
+    def call(*, python: str = "3.11.2", env: dict[str, str] | None = None) -> tuple[Wheel, ...]:
+        files = pyproject.find_files(world.project, name="pyproject.toml")
+        assert pyproject.loads(files.dumps()) == files
+        given = {**bare_env, "PIP_INDEX_URL": world.index.url} if env is None else {**bare_env, **env}
+        config = Config(python_version=python, python_project="pyproject.toml")
+        packages = Packages.of(config, project=world.project, text=files.dumps(), store=store, env=given, report=told)
+        return packages.resolve(python, platform="linux/amd64", glibc="2.36", keep={})[0]
+
+    return call
+
+
+UV = """\
+version = 1
+requires-python = ">=3.9"
+
+[[package]]
+name = "below"
+version = "1.0"
+source = { registry = "INDEX" }
+wheels = [{ url = "URL(below)", hash = "HASH(below)" }]
+
+[[package]]
+name = "extra-thing"
+version = "1.0"
+source = { registry = "INDEX" }
+wheels = [{ url = "URL(extra-thing)", hash = "HASH(extra-thing)", size = 1 }]
+
+[[package]]
+name = "my-model"
+version = "0.1"
+source = { virtual = "." }
+dependencies = [{ name = "old", marker = "python_full_version < '3.10'" }, { name = "top", extra = ["more"] }]
+[package.optional-dependencies]
+never = [{ name = "unwanted" }]
+[package.dev-dependencies]
+dev = [{ name = "unwanted" }]
+
+[[package]]
+name = "old"
+version = "1.0"
+source = { registry = "INDEX" }
+wheels = [{ url = "URL(old)", hash = "HASH(old)" }]
+
+[[package]]
+name = "top"
+version = "1.0"
+source = { registry = "INDEX" }
+dependencies = [{ name = "below" }]
+wheels = [{ url = "URL(top)", hash = "HASH(top)" }]
+[package.optional-dependencies]
+more = [{ name = "extra-thing" }]
+
+[[package]]
+name = "unwanted"
+version = "1.0"
+source = { registry = "INDEX" }
+wheels = [{ url = "URL(unwanted)", hash = "HASH(unwanted)" }]
+"""
+
+POETRY = """\
+[[package]]
+name = "below"
+version = "1.0"
+optional = false
+python-versions = ">=3.7"
+groups = ["main"]
+files = [{file = "FILE(below)", hash = "HASH(below)"}]
+
+[[package]]
+name = "Extra.Thing"
+version = "1.0"
+optional = true
+python-versions = "*"
+groups = ["main"]
+files = [{file = "FILE(extra-thing)", hash = "HASH(extra-thing)"}]
+
+[[package]]
+name = "top"
+version = "1.0"
+optional = false
+python-versions = "^3.8"
+groups = ["main"]
+files = [{file = "FILE(top)", hash = "HASH(top)"}, {file = "top-1.0.tar.gz", hash = "sha256:00"}]
+[package.dependencies]
+below = ">=1"
+extra-thing = {version = "*", optional = true, markers = "extra == \\"more\\""}
+[package.extras]
+more = ["extra-thing (>=1,<3)"]
+
+[[package]]
+name = "old"
+version = "1.0"
+optional = false
+python-versions = "*"
+groups = ["main"]
+markers = "python_version < \\"3.10\\""
+files = [{file = "FILE(old)", hash = "HASH(old)"}]
+
+[[package]]
+name = "unwanted"
+version = "1.0"
+optional = false
+python-versions = "*"
+groups = ["dev"]
+files = [{file = "FILE(unwanted)", hash = "HASH(unwanted)"}]
+
+[metadata]
+lock-version = "2.1"
+"""
+
+PDM = """\
+[metadata]
+groups = ["default", "dev"]
+lock_version = "4.5.0"
+
+[[package]]
+name = "below"
+version = "1.0"
+requires_python = ">=3.7"
+groups = ["default"]
+files = [{file = "FILE(below)", hash = "HASH(below)"}]
+
+[[package]]
+name = "extra-thing"
+version = "1.0"
+groups = ["default"]
+files = [{file = "FILE(extra-thing)", hash = "HASH(extra-thing)"}]
+
+[[package]]
+name = "top"
+version = "1.0"
+groups = ["default"]
+dependencies = ["below"]
+files = [{file = "FILE(top)", hash = "HASH(top)"}]
+
+[[package]]
+name = "top"
+version = "1.0"
+extras = ["more"]
+groups = ["default"]
+dependencies = ["extra-thing", "top==1.0"]
+files = [{file = "FILE(top)", hash = "HASH(top)"}]
+
+[[package]]
+name = "old"
+version = "1.0"
+groups = ["default"]
+marker = "python_version < \\"3.10\\""
+files = [{file = "FILE(old)", hash = "HASH(old)"}]
+
+[[package]]
+name = "unwanted"
+version = "1.0"
+groups = ["dev"]
+files = [{file = "FILE(unwanted)", hash = "HASH(unwanted)"}]
+"""
+
+PYLOCK = """\
+lock-version = "1.0"
+created-by = "test"
+[[packages]]
+name = "below"
+version = "1.0"
+wheels = [{name = "FILE(below)", url = "URL(below)", hashes = {sha256 = "BARE(below)"}}]
+[[packages]]
+name = "old"
+version = "1.0"
+marker = "python_version < '3.10'"
+wheels = [{name = "FILE(old)", url = "URL(old)", hashes = {sha256 = "BARE(old)"}}]
+[[packages]]
+name = "extra-thing"
+version = "1.0"
+wheels = [{name = "FILE(extra-thing)", url = "URL(extra-thing)", hashes = {sha256 = "BARE(extra-thing)"}}]
+[[packages]]
+name = "top"
+version = "1.0"
+wheels = [{name = "FILE(top)", url = "URL(top)", hashes = {sha256 = "BARE(top)"}}]
+"""
+LOCKS = [("uv.lock", UV), ("poetry.lock", POETRY), ("pdm.lock", PDM), ("pylock.toml", PYLOCK)]
+
+
+@pytest.mark.parametrize(("name", "text"), LOCKS)
+def test_the_main_dependencies_as_locked(
+    resolve: Callable[..., tuple[Wheel, ...]], world: World, name: str, text: str
+) -> None:
+    world.write(name, text)
+    found = resolve()
+    assert [(wheel.name, wheel.version, wheel.sha256) for wheel in found] == [
+        (name, "1.0", sha(world.files[name])) for name in ("below", "extra-thing", "top")
+    ]
+    assert world.newer.name not in [wheel.filename for wheel in found]
+    assert [wheel.name for wheel in resolve(python="3.9.20")] == ["below", "extra-thing", "old", "top"]
+
+
+def test_uv_means_the_same(world: World, bare_env: dict[str, str]) -> None:
+    # Our reading of uv.lock against uv's own.
+    import uv
+
+    world.write("uv.lock", UV)
+    command = [uv.find_uv_bin(), "export", "--frozen", "--no-dev", "--no-hashes", "--no-header", "--no-annotate"]
+    done = subprocess.run(
+        [*command, "--no-emit-project", "--python", "3"],
+        cwd=world.project,
+        env={**os.environ, **bare_env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    files = pyproject.find_files(world.project, name=".")
+    read = foreign.read(files, folder=world.project)
+    lines = [line.partition(";")[0].strip() for line in done.stdout.splitlines() if "<" not in line.partition(";")[2]]
+    variables = graph.environment(python_version="3.11.2", platform="linux/amd64")
+    assert [f"{p.name}=={p.version}" for p in graph.select(read, variables=variables)] == lines
+
+
+def test_what_the_index_lacks_comes_from_where_the_lock_says(
+    resolve: Callable[..., tuple[Wheel, ...]], world: World, tmp_path: Path
+) -> None:
+    world.write("uv.lock", UV)
+    empty = Index(tmp_path / "empty")
+    found = resolve(env={"PIP_INDEX_URL": empty.url})
+    assert [wheel.sha256 for wheel in found] == [sha(world.files[name]) for name in ("below", "extra-thing", "top")]
+    world.write("poetry.lock", POETRY)
+    (world.project / "uv.lock").unlink()
+    with pytest.raises(ResolveError, match="no package index that is set has"):
+        resolve(env={"PIP_INDEX_URL": empty.url})
+
+
+def test_an_index_with_another_file_of_that_name(
+    resolve: Callable[..., tuple[Wheel, ...]], world: World, tmp_path: Path
+) -> None:
+    world.write("poetry.lock", POETRY)
+    other = Index(tmp_path / "other")
+    for name in ("below", "extra-thing"):
+        other.add(name, "1.0", requires=("never; python_version < '3'",))
+    other.add("top", "1.0")
+    with pytest.raises(ResolveError, match=r"has the files of `below` 1\.0 that poetry\.lock names") as caught:
+        resolve(env={"PIP_INDEX_URL": other.url})
+    assert sha(world.files["below"]) in (caught.value.details or "")
+
+
+def test_an_index_of_the_project_is_asked_for_what_it_has(
+    resolve: Callable[..., tuple[Wheel, ...]],
+    world: World,
+    tmp_path: Path,
+    serve: Callable[..., Served],
+) -> None:
+    served = serve(world.index.root)
+    url = f"http://{served.host}/simple"
+    text = POETRY.replace("[metadata]", f'[package.source]\ntype = "legacy"\nurl = "{url}"\n[metadata]')
+    project = PYPROJECT.replace("top[more]>=1", "unwanted") + f'[[tool.poetry.source]]\nname = "x"\nurl = "{url}/"\n'
+    world.write("poetry.lock", text, project=project)
+    found = resolve(env={"PIP_INDEX_URL": Index(tmp_path / "empty").url})
+    assert [wheel.name for wheel in found] == ["unwanted"]
+
+
+@pytest.mark.parametrize(
+    ("project", "lock", "brief"),
+    [
+        (PYPROJECT.replace(">=1", ">=2"), UV, "`uv.lock` does not answer the project: `top>=2` is not in it"),
+        (PYPROJECT.replace("top", "gone"), UV, "`uv.lock` does not answer the project: it is for dependencies that"),
+        (PYPROJECT.replace("top[more]>=1", 'top[more]>=1", "new'), UV, "`uv.lock` does not answer the project: `new`"),
+        (PYPROJECT, UV.replace("version = 1\n", "version = 9\n"), "`uv.lock` is not of a form that this release"),
+        (PYPROJECT, UV.replace('name = "below"\n', ""), "`uv.lock` is not of a form that this release understands"),
+        (PYPROJECT, UV + "[[package\n", "`uv.lock` is not TOML"),
+        (PYPROJECT + "[[x\n", UV, "`pyproject.toml` is not TOML"),
+        (
+            PYPROJECT,
+            UV.replace('source = { registry = "INDEX" }', 'source = { git = "https://a.invalid/x#0" }', 1),
+            "uv.lock holds packages that somebody would have to build",
+        ),
+        (
+            PYPROJECT,
+            UV.replace('source = { registry = "INDEX" }', 'source = { editable = "packages/below" }', 1),
+            "uv.lock holds packages that somebody would have to build",
+        ),
+        (
+            PYPROJECT,
+            UV.replace('wheels = [{ url = "URL(below)", hash = "HASH(below)" }]', "", 1),
+            "uv.lock holds packages that somebody would have to build",
+        ),
+    ],
+)
+def test_locks_that_do_not_do(
+    resolve: Callable[..., tuple[Wheel, ...]], world: World, project: str, lock: str, brief: str
+) -> None:
+    world.write("uv.lock", lock, project=project)
+    with pytest.raises(CogsmithError) as caught:
+        resolve()
+    assert caught.value.brief.startswith(brief)
+    assert caught.value.hint
+
+
+def test_a_lock_for_other_pythons(resolve: Callable[..., tuple[Wheel, ...]], world: World) -> None:
+    world.write("poetry.lock", POETRY.replace('python-versions = "^3.8"', 'python-versions = ">=3.8,<3.11"'))
+    with pytest.raises(UnsatisfiableError, match=r"`top` 1\.0 of poetry\.lock needs Python >=3.8,<3.11"):
+        resolve()
+
+
+def test_without_a_lock_it_is_resolved(resolve: Callable[..., tuple[Wheel, ...]], world: World) -> None:
+    (world.project / "pyproject.toml").write_text(PYPROJECT)
+    assert [(wheel.name, wheel.version) for wheel in resolve()] == [
+        ("below", "2.0"), ("extra-thing", "1.0"), ("top", "1.0")
+    ]  # fmt: skip
+
+
+def test_without_a_lock_the_projects_own_indexes_count(
+    resolve: Callable[..., tuple[Wheel, ...]], world: World, tmp_path: Path
+) -> None:
+    more = Index(tmp_path / "more")
+    more.add("private")
+    text = PYPROJECT.replace("top[more]>=1", "private") + f'[[tool.uv.index]]\nname = "x"\nurl = "{more.url}"\n'
+    (world.project / "pyproject.toml").write_text(text)
+    assert [wheel.name for wheel in resolve()] == ["private"]
+
+
+@pytest.mark.parametrize(
+    ("text", "brief"),
+    [
+        ('[project]\nname = "a"\ndynamic = ["dependencies"]\n', "the dependencies in `pyproject.toml` are dynamic"),
+        (
+            '[tool.poetry.dependencies]\npython = "^3.9"\ntop = "^1"\n',
+            "the dependencies in `pyproject.toml` are Poetry",
+        ),
+        ('[project]\ndependencies = ["a"]\n[tool.uv.sources]\na = { git = "x" }\n', "`tool.uv.sources` in"),
+        ('[project]\ndependencies = "a"\n', "`project.dependencies` in `pyproject.toml` must be a list"),
+    ],
+)
+def test_projects_that_need_a_lock(
+    resolve: Callable[..., tuple[Wheel, ...]], world: World, text: str, brief: str
+) -> None:
+    (world.project / "pyproject.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        resolve()
+    assert caught.value.brief.startswith(brief)
+
+
+def test_poetrys_own_dependencies(resolve: Callable[..., tuple[Wheel, ...]], world: World) -> None:
+    own = """
+[tool.poetry.dependencies]
+python = "^3.9"
+top = {version = "^1.0", extras = ["more"]}
+old = {version = "*", python = "<3.10"}
+unwanted = {version = "*", optional = true}
+"""
+    world.write("poetry.lock", POETRY, project=own)
+    assert [wheel.name for wheel in resolve()] == ["below", "extra-thing", "top"]
+    assert [wheel.name for wheel in resolve(python="3.9.1")] == ["below", "extra-thing", "old", "top"]
+
+
+@pytest.mark.parametrize(
+    ("poetry", "specifier"),
+    [
+        ("^1.2.3", ">=1.2.3,<2"),
+        ("^0.2.3", ">=0.2.3,<0.3"),
+        ("^0.0.3", ">=0.0.3,<0.0.4"),
+        ("^0", ">=0,<1"),
+        ("~1.2.3", ">=1.2.3,<1.3"),
+        ("~1", ">=1,<2"),
+        ("~=1.2", "~=1.2"),
+        ("1.2.*", "==1.2.*"),
+        ("1.2", "==1.2"),
+        (">=3.9,<4.0", ">=3.9,<4.0"),
+        (">=3.9 <4.0", ">=3.9,<4.0"),
+        ("*", ""),
+        ("^3.8 || ^2.7", ""),
+        ("^x", ""),
+    ],
+)
+def test_poetrys_ranges(poetry: str, specifier: str) -> None:
+    assert pyproject.poetry_specifier(poetry) == specifier
+
+
+def test_where_the_files_are(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("# top\n")
+    (tmp_path / "uv.lock").write_text("# lock\n")
+    (tmp_path / "poetry.lock").write_text("# other\n")
+    sub = tmp_path / "packages" / "model"
+    sub.mkdir(parents=True)
+    (sub / "pyproject.toml").write_text("# sub\n")
+    found = pyproject.find_files(tmp_path, name="packages/model")
+    assert (found.pyproject, found.lock_name, found.lock, found.folder, found.others) == (
+        "# sub\n", "uv.lock", "# lock\n", ".", ("poetry.lock",)
+    )  # fmt: skip
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    assert pyproject.find_files(moved, name="packages/model").dumps() == found.dumps()
+    with pytest.raises(ConfigError, match=r'invalid build\.python_project "no/pyproject\.toml": file does not exist'):
+        pyproject.find_files(moved, name="no/pyproject.toml")
+
+
+def test_a_lock_file_of_another_project_is_not_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "uv.lock").write_text("# not ours\n")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/pyproject.toml").write_text("")
+    assert pyproject.find_files(tmp_path / "project", name="pyproject.toml").lock_name == ""
+
+
+def test_forks_of_one_name(world: World) -> None:
+    def package(version: str, marker: str) -> graph.Package:
+        return graph.Package(name="a", version=version, markers=(marker,))
+
+    def root(version: str, marker: str) -> graph.Dependency:
+        return graph.Dependency(name="a", version=version, marker=marker)
+
+    split = ("python_full_version < '3.12'", "python_full_version >= '3.12'")
+    both = graph.Graph(
+        name="uv.lock",
+        renew="uv lock",
+        packages=(package("1", split[0]), package("2", split[1])),
+        roots=(root("1", split[0]), root("2", split[1])),
+    )
+
+    def chosen(python: str, **changes: Any) -> list[str]:
+        variables = graph.environment(python_version=python, platform="linux/arm64")
+        return [found.version for found in graph.select(dataclasses.replace(both, **changes), variables=variables)]
+
+    assert (chosen("3.11.2"), chosen("3.13.0")) == (["1"], ["2"])
+    loose = (graph.Dependency(name="a"),)
+    assert (chosen("3.11.2", roots=loose), chosen("3.13.0", roots=loose)) == (["1"], ["2"])
+    with pytest.raises(ResolveError, match="does not answer"):
+        chosen("3.11.2", roots=(*loose, root("2", "")))
