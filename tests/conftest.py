@@ -18,6 +18,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from builder import sandbox
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has its children ignore interrupts; what is tested would, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -87,6 +89,34 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cogsmith(shared: Path) -> Cogsmith:
     """The program, with a store that all tests of the run fill and use."""
     return Cogsmith(shared / "cache")
+
+
+def place(draft: Path, folder: Path) -> None:
+    """Let `draft` appear whole as `folder`, unless another worker was quicker."""
+    try:
+        draft.rename(folder)
+    except OSError:
+        assert folder.exists()
+
+
+@pytest.fixture(scope="session")
+def locked_hello(cogsmith: Cogsmith, shared: Path) -> Path:
+    """A copy of hello-world with a lock file: Debian's index is read once, not for each project."""
+    folder = shared / "locked-hello"
+    if not folder.exists():
+        draft = shared / f"locked-hello.{os.getpid()}"
+        shutil.copytree(ROOT / "examples" / "hello-world", draft)
+        cogsmith("lock", "--no-layers", cwd=draft)
+        place(draft, folder)
+    return folder
+
+
+@pytest.fixture
+def containers(tmp_path: Path) -> None:
+    """Skips, aloud, where no container can run."""
+    problems = sandbox.check(scratch=tmp_path / "probe")
+    if problems:
+        pytest.skip(f"no containers on this machine: {problems[0]}")
 
 
 @pytest.fixture

@@ -96,7 +96,10 @@ def carry_out(asked: Asked, *, options: BuildOptions) -> int:
         _answer_json(answer, schema=schema, path=asked.path, console=console)
         return 0 if answer.status == "succeeded" else 1
     answer.require()
-    delivery = outputs.deliver(answer.output, schema=schema, path=asked.path, folder=Path.cwd())
+    if asked.training and asked.path is not None:
+        delivery = outputs.deliver_training(answer.output, schema=schema, path=asked.path, folder=Path.cwd())
+    else:
+        delivery = outputs.deliver(answer.output, schema=schema, path=asked.path, folder=Path.cwd())
     if delivery.warning:
         console.warn(delivery.warning)
     for written in delivery.files:

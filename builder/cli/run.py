@@ -117,7 +117,7 @@ class RunCommand(Command):
         parser.allow_interspersed_args = ctx.allow_interspersed_args = False
         found, words, order = parser.parse_args(list(self.plain(args, ctx=ctx)))
         ctx.allow_interspersed_args = True
-        words = [word for word in (found.get("reference"),) if word is not None] + words
+        words = [word for word in (found.get("reference"),) if isinstance(word, str)] + words  # else: not given
         before = args[: len(args) - len(words)]
         dashed = bool(words) and before[-1:] == ["--"]
         predicting = any(option.name in PREDICTING for option in order)

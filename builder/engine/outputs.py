@@ -63,6 +63,25 @@ def write_files(output: Any, *, schema: Mapping[str, Any] | None, path: Path | N
     return ()
 
 
+def deliver_training(output: Any, *, schema: Mapping[str, Any] | None, path: Path, folder: Path) -> Delivery:
+    """As `deliver`, and the files among the fields of an object are written as well.
+
+    The only one goes to `path` itself, several to `path` with the field's name; what else the object holds is text.
+    """
+    fields = output_schema(schema).get("properties") or {}
+    held = output if isinstance(output, dict) else {}
+    names = [name for name, value in held.items() if _is_file(fields.get(name) or {}, value)]
+    if not names:
+        return deliver(output, schema=schema, path=path, folder=folder)
+    target = _target(path, folder=folder)
+    suffix = _suffix(target)
+    stem = target.name.removesuffix(suffix)
+    places = {name: target if len(names) == 1 else target.with_name(f"{stem}.{name}{suffix}") for name in names}
+    files = tuple(_write_url(held[name], place) for name, place in places.items())
+    rest = {name: value for name, value in held.items() if name not in names}
+    return Delivery(text=render(rest) if rest else "", files=files)
+
+
 def render(output: Any) -> str:
     """An output as text with a final line end: a string raw, a scalar or structure as JSON (two spaces)."""
     if isinstance(output, str):

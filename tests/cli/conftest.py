@@ -11,16 +11,7 @@ from pathlib import Path
 import pytest
 from small_projects import one_of, write_bases, write_project
 
-from builder import sandbox
-from tests.conftest import ROOT, Cogsmith
-
-
-def place(draft: Path, folder: Path) -> None:
-    """Let `draft` appear whole as `folder`, unless another worker was quicker."""
-    try:
-        draft.rename(folder)
-    except OSError:
-        assert folder.exists()
+from tests.conftest import Cogsmith, place
 
 
 @pytest.fixture(scope="session")
@@ -30,18 +21,6 @@ def tiny(shared: Path) -> Path:
     if not folder.exists():
         draft = shared / f"tiny.{os.getpid()}"
         write_bases(draft)
-        place(draft, folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def locked_hello(cogsmith: Cogsmith, shared: Path) -> Path:
-    """A copy of hello-world with a lock file: Debian's index is read once, not for each project."""
-    folder = shared / "locked-hello"
-    if not folder.exists():
-        draft = shared / f"locked-hello.{os.getpid()}"
-        shutil.copytree(ROOT / "examples" / "hello-world", draft)
-        cogsmith("lock", "--no-layers", cwd=draft)
         place(draft, folder)
     return folder
 
@@ -85,11 +64,3 @@ def archive(cogsmith: Cogsmith, hello: str, shared: Path) -> Path:
     if not path.exists():
         cogsmith("image", "export", "hello", path)
     return path
-
-
-@pytest.fixture
-def containers(tmp_path: Path) -> None:
-    """Skips, aloud, where no container can run."""
-    problems = sandbox.check(scratch=tmp_path / "probe")
-    if problems:
-        pytest.skip(f"no containers on this machine: {problems[0]}")

@@ -1,0 +1,5 @@
+LOUDEST = 5 * 2
+
+
+def louder(text: str) -> str:
+    return text.upper()
