@@ -15,7 +15,6 @@ import struct
 from pathlib import Path
 
 from builder.errors import LayerError
-from builder.frozen import frozen
 from builder.layers.content import Deflated, FileSlice
 from builder.layers.reader import Reader
 from builder.layers.tar import check_path
@@ -39,7 +38,7 @@ DOS_START = 315532800
 """1980-01-01T00:00:00Z, the time of a file whose own is not a date."""
 
 
-@frozen
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A file in a zip: normalised path, mode bits as the zip has them, time (seconds, read as UTC), and its content."""
 

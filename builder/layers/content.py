@@ -1,6 +1,7 @@
 """What a file in a layer holds, without holding it: bytes, or a place in a file on disk.
 
-No I/O here; `builder.layers.reader` reads what these name.
+No I/O here; `builder.layers.reader` reads what these name.  Plain dataclasses, as all that a layer has tens of
+thousands of: instances of `@frozen` classes take longer to make.
 """
 
 from __future__ import annotations
@@ -8,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
-
-from builder.frozen import frozen
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class Data:
         return len(self.data)
 
 
-@frozen
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FileSlice:
     """`size` bytes of the file `path` from `offset`, as they are.
 
@@ -40,7 +39,7 @@ class FileSlice:
     whole: bool = False
 
 
-@frozen
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Deflated:
     """Raw deflate bytes (RFC 1951) inside the file `path`, which inflate to `size` bytes with CRC-32 `crc32`.
 
@@ -55,7 +54,7 @@ class Deflated:
     sha256: str = ""
 
 
-@frozen
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Spooled:
     """`size` bytes from `offset` of an open temporary file without a name: it goes when the last of these does.
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from builder.errors import LayerError
-from builder.frozen import frozen
 from builder.layers.content import Content
 
 MemberType: TypeAlias = Literal["file", "dir", "symlink", "hardlink", "fifo", "char", "block"]
@@ -36,7 +35,7 @@ PATH_MAX = 4095
 _NO_NAMES = frozenset(("", ".", ".."))
 
 
-@frozen
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """One entry of a layer.
 

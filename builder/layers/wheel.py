@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import LayerError
-from builder.frozen import frozen
 from builder.layers.archive import Entry, read_archive
 from builder.layers.content import Content, Data, Deflated, FileSlice
 from builder.layers.files import relative
@@ -37,7 +36,7 @@ packing.  Neither pip nor uv compare anything.
 """
 
 
-@frozen
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Scheme:
     """Where the parts of a wheel go, as member paths; parts without a place are left out.
 
@@ -51,7 +50,7 @@ class Scheme:
     interpreter: str = ""
 
 
-@frozen
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
     """A line of RECORD: hash (`sha256=...`) and size may be empty."""
 
