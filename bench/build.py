@@ -68,6 +68,7 @@ class Bench:
 
     def cogsmith(self, *argv: str | Path, cache: Path, cwd: Path | None = None) -> str:
         env = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as any installed program is
         return run(sys.executable, "-m", "builder.cli", *argv, env=env, cwd=cwd)
 
     def buildah(self, *argv: str | Path) -> str:
