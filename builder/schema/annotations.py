@@ -143,7 +143,10 @@ def only(leaf: Leaf) -> ast.expr:
 
 def written(node: ast.expr) -> str:
     """The source of an expression, for a message."""
-    text = ast.unparse(node)
+    try:
+        text = ast.unparse(node)
+    except (ValueError, RecursionError):  # an integer too long to be written in decimal; nested too deeply
+        return "..."
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -13,8 +13,8 @@ def mismatch(value: Any, schema: Mapping[str, Any]) -> str | None:
     """Why `value` does not fit a schema of the kinds that models have (`is above 10`); None if it fits."""
     if value is None and schema.get("nullable"):
         return None
-    variants = schema.get("anyOf")
-    if isinstance(variants, list) and all(mismatch(value, variant) for variant in variants):
+    variants = [part for part in _list(schema.get("anyOf")) if isinstance(part, dict)]
+    if variants and all(mismatch(value, variant) for variant in variants):
         return "is of none of the types"
     wrong = _type_mismatch(value, schema.get("type"))
     if wrong is not None:
@@ -29,6 +29,10 @@ def mismatch(value: Any, schema: Mapping[str, Any]) -> str | None:
         found = (mismatch(item, schema["items"]) for item in value)
         return next((f"has a member that {wrong}" for wrong in found if wrong), None)
     return None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def same(value: Any, other: Any) -> bool:
@@ -54,7 +58,7 @@ def _type_mismatch(value: Any, wanted: Any) -> str | None:
         "boolean": isinstance(value, bool),
         "array": isinstance(value, list),
         "object": isinstance(value, dict),
-    }.get(wanted, True)
+    }.get(wanted if isinstance(wanted, str) else "", True)
     return None if fits else f"is not {_NAMES[wanted]}"
 
 
