@@ -91,13 +91,8 @@ def resolve(
     else:
         raise troubles[0] if len(troubles) == 1 else _none_fits(pythons, troubles=troubles)
     if not config.python_version and not config.base_image:
-        why = (
-            "the newest"
-            if python == debian_pythons()[0]
-            else "the one"
-            if old
-            else "the newest that the packages allow"
-        )
+        before = old is not None and old.interpreter.minor == python
+        why = "as before" if before else "the newest of a Debian base that the packages allow"
         world.report.note(f"build.python_version is not set: taking {python}, {why}")
     runtime_wheels, runtime_remotes = resolve_runtime(
         python_version=interpreter.minor, platform=platform, store=world.store, env=world.env, report=world.report

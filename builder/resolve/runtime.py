@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 PINS = "runtime_pins.json"
 
-_GLIBC = "2.17"
-
 
 def runtime_files(*, hash_file: HashFile) -> tuple[tuple[Entry, ...], dict[str, Path]]:
     """The files of `runtime/` as entries relative to it, and their paths on this disk by sha256."""
@@ -60,7 +58,7 @@ def resolve_runtime(
     # The pins suit an old glibc.  An index that lists a version without the file hides the next index that has it,
     # and less so where uv looks for this platform alone; but then it names one file only, which may be another.
     found: dict[str, wheels.Offer] = {}
-    for arguments in (["--python-platform", uv.python_platform(platform, glibc=_GLIBC)], ["--universal"]):
+    for arguments in (["--python-platform", uv.python_platform(platform, glibc=_document()["glibc"])], ["--universal"]):
         missing = [wheel for wheel in pinned if wheel.sha256 not in found]
         if missing:
             found |= _offered(missing, arguments=[*version, *arguments], store=store, env=environment)
@@ -97,7 +95,7 @@ def pins(*, python_version: str, platform: str) -> tuple[Wheel, ...]:
     if listed is None:
         raise ResolveError(
             f"this release has no server for Python {python_version} on {platform}",
-            hint="use Python 3.10 to 3.14 on linux/amd64 or linux/arm64",
+            hint="use Python 3.8 to 3.14 on linux/amd64 or linux/arm64",
         )
     return tuple(sorted((_wheel(pin) for pin in listed), key=lambda wheel: wheel.name))
 

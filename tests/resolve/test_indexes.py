@@ -9,7 +9,7 @@ import pytest
 from small_index import Told
 
 from builder.errors import ConfigError
-from builder.resolve.indexes import credentials, uv_environment
+from builder.resolve.indexes import credentials, has_own, uv_environment
 
 
 @pytest.fixture
@@ -169,3 +169,35 @@ def test_credentials_are_for_one_origin() -> None:
         "https://b.invalid:8443": ("token", ""),
         "http://d.invalid:": ("x", "y"),
     }
+
+
+def test_files_are_named_from_where_the_user_is(
+    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wheels").mkdir()
+    given = {**quiet_pip(env), "PIP_FIND_LINKS": "wheels", "PIP_CONSTRAINT": "limits.txt"}
+    assert made(given) == {"UV_FIND_LINKS": f"{tmp_path}/wheels", "UV_CONSTRAINT": f"{tmp_path}/limits.txt"}
+    own = {**quiet_pip(env), "UV_FIND_LINKS": "wheels,https://a.invalid/l", "UV_CONSTRAINT": "a.txt /b.txt"}
+    assert made(own) == {
+        "UV_FIND_LINKS": f"{tmp_path}/wheels,https://a.invalid/l",
+        "UV_CONSTRAINT": f"{tmp_path}/a.txt /b.txt",
+    }
+
+
+def test_more_of_pips_options(env: dict[str, str]) -> None:
+    assert made({**quiet_pip(env), "PIP_PRE": "1", "PIP_NO_INDEX": "yes"}) == {
+        "UV_PRERELEASE": "allow",
+        "UV_NO_INDEX": "1",
+    }
+    assert made({**quiet_pip(env), "PIP_KEYRING_PROVIDER": "import"}) == {}
+    assert made({**quiet_pip(env), "PIP_PRE": "0"}) == {}
+
+
+def test_whether_the_user_set_an_index(env: dict[str, str], tmp_path: Path) -> None:
+    plain = quiet_pip(env)
+    assert not has_own({**plain, "PIP_CERT": "/x", "UV_INDEX_STRATEGY": "first-index"})
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "UV_INDEX", "UV_DEFAULT_INDEX"):
+        assert has_own({**plain, name: "https://a.invalid/simple"}), name
+    write(tmp_path / "home/.config/uv/uv.toml", '[[index]]\nurl = "https://a.invalid/s"\n')
+    assert has_own(plain)

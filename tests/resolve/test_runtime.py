@@ -12,7 +12,7 @@ from builder.errors import ResolveError
 from builder.resolve import runtime
 from builder.store import Store
 
-PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 PLATFORMS = ("linux/amd64", "linux/arm64")
 
 
@@ -37,12 +37,13 @@ def test_pins_hold_a_server_for_every_python(python: str, platform: str) -> None
 
 
 def test_there_is_none_for_other_pythons() -> None:
-    with pytest.raises(ResolveError, match=r"no server for Python 3\.9 on linux/amd64"):
-        runtime.pins(python_version="3.9", platform="linux/amd64")
+    with pytest.raises(ResolveError, match=r"no server for Python 3\.7 on linux/amd64"):
+        runtime.pins(python_version="3.7", platform="linux/amd64")
 
 
 @pytest.mark.network
-@pytest.mark.parametrize(("python", "platform"), [("3.11", "linux/amd64"), ("3.13", "linux/arm64")])
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("python", PYTHONS)
 def test_the_users_index_has_the_pinned_files(store: Store, told: Told, python: str, platform: str) -> None:
     wheels, remotes = runtime.resolve_runtime(
         python_version=python, platform=platform, store=store, env=dict(os.environ), report=told
