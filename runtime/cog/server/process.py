@@ -20,6 +20,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 from cog.server.family import MARK, end_family
 from cog.server.family import how_it_ended as how_it_ended
 from cog.worker.protocol import CHUNK, Cancel, Check, ProtocolError, decode, encode, take_frame, whole_characters
+from cog.worker.unfinished import Unfinished, make_shared
 
 PIPE_DELAY = 0.02
 """Seconds between a pipe becoming readable and its being read, unless it is filling up."""
@@ -68,7 +69,11 @@ class WorkerProcess:
                 os.set_blocking(reader, False)
                 self._pipes[source] = reader
                 writing.append(writer)
-            passed = [*theirs, *self._pipes.values()]
+            shared = make_shared()
+            others.callback(os.close, shared)
+            self._unfinished = Unfinished(shared)
+            ours.callback(self._unfinished.close)
+            passed = [*theirs, *self._pipes.values(), shared]
             self._process = subprocess.Popen(
                 [python, "-c", _BOOTSTRAP, sdk, *map(str, passed)],
                 stdin=subprocess.DEVNULL,
@@ -152,6 +157,8 @@ class WorkerProcess:
         for one in self._sockets:
             loop.remove_reader(one.fileno())
             loop.remove_writer(one.fileno())
+        for source, line in self._unfinished.left():
+            self._tell(source, line, last=True)
         for source in list(self._pipes):
             loop.remove_reader(self._pipes[source])
             while self._take(source) == CHUNK:
@@ -166,6 +173,7 @@ class WorkerProcess:
         for number in self._pipes.values():
             os.close(number)
         self._pipes.clear()
+        self._unfinished.close()
 
     def _watch(self, source: str) -> None:
         assert self._loop is not None

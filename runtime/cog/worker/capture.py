@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from typing import Any, Callable, Dict, Optional
 
 from cog.worker.protocol import CHUNK, Log, whole_characters
+from cog.worker.unfinished import LINE_MAX, Unfinished
 
 PREDICTION: "ContextVar[Optional[str]]" = ContextVar("cog_prediction", default=None)
 """The prediction that the current context belongs to."""
@@ -25,14 +26,14 @@ PREDICTION: "ContextVar[Optional[str]]" = ContextVar("cog_prediction", default=N
 NOBODY = ""
 """In place of a prediction: of no prediction, whatever runs."""
 
-LINE_MAX = 8192
-"""Bytes without a line end after which a line is sent in pieces."""
-
 
 class Capture:
-    """The streams of this process.  `pipes` maps `stdout` and `stderr` to the reading ends, which do not block."""
+    """The streams of this process.  `pipes` maps `stdout` and `stderr` to the reading ends, which do not block.
 
-    def __init__(self, send: Callable[[Log], None], *, pipes: Dict[str, int]) -> None:
+    Unfinished lines are noted in `unfinished`, where the server finds them if this process dies.
+    """
+
+    def __init__(self, send: Callable[[Log], None], *, pipes: Dict[str, int], unfinished: Unfinished) -> None:
         self._send: Optional[Callable[[Log], None]] = send
         self._sources = {number: source for source, number in pipes.items()}
         self._poll = select.poll()
@@ -40,6 +41,8 @@ class Capture:
             self._poll.register(number, select.POLLIN)
         self._tails = {"stdout": b"", "stderr": b""}
         self._partial: Dict[Any, bytes] = {}
+        self._unfinished = unfinished
+        self._noted: Dict[str, Any] = {}
         self._lock = threading.RLock()
         self._flush_c = _c_stdout_flusher()
         self.sole: Optional[str] = None
@@ -60,13 +63,14 @@ class Capture:
         key = (owner, source)
         with self._lock:
             data = self._partial.pop(key, b"") + data
+            if not data:
+                return
             cut = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
             if len(data) - cut > LINE_MAX:
                 cut = len(data)
-            if cut < len(data):
-                self._partial[key] = data[cut:]
             if cut:
                 self._emit(owner, source, data[:cut])
+            self._keep(key, data[cut:])
 
     def flush(self, source: str) -> None:
         """Send the unfinished line of a stream."""
@@ -75,6 +79,7 @@ class Capture:
             data = self._partial.pop((owner, source), b"")
             if data:
                 self._emit(owner, source, data)
+                self._keep((owner, source), b"")
 
     def settle(self) -> None:
         """Send everything written so far in this context: unfinished lines, buffers of C and Python, the pipes."""
@@ -87,6 +92,16 @@ class Capture:
         self._flush_c()
         with self._lock:
             self._drain()
+
+    def _keep(self, key: Any, line: bytes) -> None:
+        source = key[1]
+        if line:
+            self._partial[key] = line
+            self._noted[source] = key
+            self._unfinished.note(source, line)
+        elif self._noted.get(source) == key:
+            del self._noted[source]
+            self._unfinished.note(source, b"")
 
     def _owner(self) -> Optional[str]:
         named = PREDICTION.get()

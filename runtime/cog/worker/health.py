@@ -75,11 +75,18 @@ class Healthcheck:
 
         async def wait() -> Any:
             PREDICTION.set(NOBODY)
-            return await result
+            try:
+                return await result, None
+            except BaseException as problem:  # noqa: BLE001  # sys.exit must not end the loop
+                return None, problem
 
         if self._loop is None:
-            return asyncio.run(wait())
-        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result()
+            value, problem = asyncio.run(wait())
+        else:
+            value, problem = asyncio.run_coroutine_threadsafe(wait(), self._loop).result()
+        if problem is not None:
+            raise problem
+        return value
 
     def _answer(self, checks: List[int], error: Optional[str]) -> None:
         for check in checks:

@@ -18,20 +18,22 @@ from typing import Any, Callable, Dict, NoReturn, Optional
 
 import cog
 from cog.worker.capture import Capture
+from cog.worker.children import Children
 from cog.worker.health import Healthcheck
 from cog.worker.interrupt import Interrupter
 from cog.worker.protocol import PROTOCOL, Cancel, Channel, Check, Hello, Predict, ProtocolError, Setup, SetupDone
 from cog.worker.run import Model, Run, SetupError, brief, settled, show
+from cog.worker.unfinished import Unfinished
 
 
 class Worker:
     """The state of this process: the channels to the server, the captured streams, what to do with messages."""
 
-    def __init__(self, channel: Channel, *, control: Channel, pipes: Dict[str, int]) -> None:
+    def __init__(self, channel: Channel, *, control: Channel, pipes: Dict[str, int], unfinished: Unfinished) -> None:
         self.channel = channel
         self._control = control
         self.interrupter = Interrupter()
-        self.capture = Capture(self.send, pipes=pipes)
+        self.capture = Capture(self.send, pipes=pipes, unfinished=unfinished)
         self.capture.install()
         os.register_at_fork(after_in_child=self._forked)
         self.cancel: Callable[[str], Any] = self.interrupter.cancel
@@ -89,6 +91,14 @@ class Worker:
         self.capture.settle()
         self.send(done)
 
+    def left_too_many(self, children: Children) -> bool:
+        """Whether the predictions left so many processes behind that this one should end, and they with it."""
+        if not children.too_many():
+            return False
+        with contextlib.suppress(OSError):
+            os.write(2, b"The model leaves too many processes behind: its worker is started anew\n")
+        return True
+
     def _listen(self) -> None:
         # Without this thread the process would hear nothing any more and live on: the server starts a new one.
         try:
@@ -122,8 +132,9 @@ class Worker:
         except BaseException as problem:  # noqa: BLE001
             self.report_setup(problem)
             return
+        children = Children()
         self.report_setup(None)
-        while True:
+        while not self.left_too_many(children):
             message = self.receive()
             if not isinstance(message, Predict):  # Stop, or the server is gone
                 return
@@ -143,16 +154,19 @@ class Worker:
 
 
 def main() -> None:
-    """`CHANNEL CONTROL STDOUT STDERR`: the descriptors of the sockets and of the reading ends of our own output."""
-    numbers = [int(word) for word in sys.argv[1:5]]
+    """`CHANNEL CONTROL STDOUT STDERR UNFINISHED`: two sockets, the reading ends of our own output, shared memory."""
+    numbers = [int(word) for word in sys.argv[1:6]]
     for number in numbers:
         os.set_inheritable(number, False)
     channel, control = (Channel(socket.socket(fileno=number)) for number in numbers[:2])
     del sys.argv[1:]
+    unfinished = Unfinished(numbers[4])
+    os.close(numbers[4])
     faulthandler.enable(file=2)
     sys.path.insert(0, os.getcwd())
     try:
-        Worker(channel, control=control, pipes={"stdout": numbers[2], "stderr": numbers[3]}).serve()
+        pipes = {"stdout": numbers[2], "stderr": numbers[3]}
+        Worker(channel, control=control, pipes=pipes, unfinished=unfinished).serve()
     except (BrokenPipeError, ConnectionResetError):
         pass
     finally:

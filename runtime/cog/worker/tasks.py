@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import functools
 import inspect
 from typing import TYPE_CHECKING, Deque, Dict
 
+from cog.worker.children import Children
 from cog.worker.protocol import Done, Predict, ProtocolError
 from cog.worker.run import Model, Run
 
@@ -17,7 +19,13 @@ if TYPE_CHECKING:
 
 def serve(worker: Worker, model: Model) -> None:
     """Set the model up and live until the server says stop."""
-    asyncio.run(_Tasks(worker, model).serve())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    serving = loop.create_task(_Tasks(worker, model).serve())
+    while not serving.done():
+        # A task of the model's own that calls sys.exit stops the loop, too; whoever waits for it learns of it.
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            loop.run_until_complete(serving)
 
 
 class _Tasks:
@@ -40,6 +48,7 @@ class _Tasks:
         except BaseException as problem:  # noqa: BLE001  # sys.exit included
             self._worker.report_setup(problem)
             return
+        self._children = Children()
         self._worker.report_setup(None, concurrency=self._model.concurrency)
         loop.add_reader(self._worker.channel.fileno(), self._arrived)
         await self._stopped
@@ -52,9 +61,13 @@ class _Tasks:
         for message in messages:
             if isinstance(message, Predict):
                 self._begin(message)
-            elif not self._stopped.done():  # Stop, or the server is gone
-                asyncio.get_running_loop().remove_reader(self._worker.channel.fileno())
-                self._stopped.set_result(None)
+            else:  # Stop, or the server is gone
+                self._stop()
+
+    def _stop(self) -> None:
+        if not self._stopped.done():
+            asyncio.get_running_loop().remove_reader(self._worker.channel.fileno())
+            self._stopped.set_result(None)
 
     def _begin(self, message: Predict) -> None:
         task = asyncio.get_running_loop().create_task(self._predict(message))
@@ -85,6 +98,8 @@ class _Tasks:
         self._attribute()
         if task.cancelled():  # before it had begun
             self._worker.send(Done(prediction, "canceled", iterated=True))
+        if not self._running and self._worker.left_too_many(self._children):
+            self._stop()
 
     def _attribute(self) -> None:
         # Text of unknown origin is the only prediction's, if there is only one.
