@@ -93,6 +93,17 @@ def select(graph: Graph, *, variables: Mapping[str, str]) -> tuple[Package, ...]
 
     `ResolveError` where the lock does not answer the project; `UnsatisfiableError` where another Python would help.
     """
+    try:
+        return _select(graph, variables=variables)
+    except ValueError as problem:  # a marker, a version or a range that is none (all of `packaging` say so)
+        raise ResolveError(
+            f"`{graph.name}` is not of a form that this release understands",
+            details=f"{type(problem).__name__}: {problem}",
+            hint=f"renew it with `{graph.renew}`",
+        ) from problem
+
+
+def _select(graph: Graph, *, variables: Mapping[str, str]) -> tuple[Package, ...]:
     by_name: dict[str, list[Package]] = {}
     for package in graph.packages:
         by_name.setdefault(package.name, []).append(package)

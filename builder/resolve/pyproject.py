@@ -98,9 +98,18 @@ def table(files: Files) -> dict[str, Any]:
 
 def requires_python(document: Mapping[str, Any]) -> str:
     """The Pythons that the project is for, as a specifier (PEP 440); empty: any, or one that Poetry alone reads."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     text = _dig(document, "project").get("requires-python")
-    if isinstance(text, str):
-        return text
+    if text is not None:
+        try:
+            return str(SpecifierSet(text if isinstance(text, str) else "?"))
+        except InvalidSpecifier as problem:
+            raise ConfigError(
+                f"`project.requires-python` in `{NAME}` is no range of versions",
+                details=str(problem),
+                hint='write it as in `requires-python = ">=3.10"`',
+            ) from problem
     own = _dig(document, "tool", "poetry", "dependencies").get("python")
     return poetry_specifier(own) if isinstance(own, str) else ""
 
@@ -109,7 +118,7 @@ def requirement_lines(files: Files, *, report: Report) -> tuple[str, ...]:
     """What a project without a lock needs, as lines of a requirements file; `ConfigError` if these cannot say it."""
     document = table(files)
     project = _dig(document, "project")
-    if "dependencies" in project.get("dynamic", ()):
+    if "dependencies" in _list(project.get("dynamic")):
         raise ConfigError(
             f"the dependencies in `{NAME}` are dynamic: only running its build would tell them",
             hint="list them under `[project]`, or lock the project (`uv lock`, `poetry lock`, `pdm lock`)",
@@ -142,7 +151,7 @@ def indexes(document: Mapping[str, Any]) -> tuple[tuple[str, bool], ...]:
     found: list[tuple[str, bool]] = []
     for tool, key in (("uv", "index"), ("poetry", "source"), ("pdm", "source")):
         entries = _dig(document, "tool", tool).get(key, [])
-        for entry in entries if isinstance(entries, list) else ():
+        for entry in _list(entries):
             if isinstance(entry, dict) and isinstance(entry.get("url"), str):
                 default = entry.get("default") is True or entry.get("priority") == "default"
                 found.append((entry["url"], default))
@@ -169,6 +178,10 @@ def poetry_specifier(text: str) -> str:
             upper = [*numbers[: kept - 1], str(int(numbers[kept - 1]) + 1)]
             made += [f">={'.'.join(numbers)}", f"<{'.'.join(upper)}"]
     return ",".join(made)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _dig(document: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:

@@ -62,7 +62,10 @@ def resolve_python(
                 only_from=only_from,
             )
         except ResolveError as problem:
-            raise uv.explained(problem, target=target) from problem
+            explained = uv.explained(problem, target=target)
+            if more or only_from:
+                explained.hint = f"{explained.hint}; {torch.HINT}"
+            raise explained from problem
         offered = wheels.offers(lock, folder=scratch)
     minor = ".".join(python_version.split(".")[:2])
     tags = wheels.image_tags(python_minor=minor, machine=uv.machine(platform), glibc=glibc)

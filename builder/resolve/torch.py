@@ -21,6 +21,8 @@ PACKAGES = frozenset({"torch", "torchvision", "torchaudio"})
 VARIABLE = "COGSMITH_TORCH_INDEX"
 """The URL above the folders `cpu`, `cu126`, ...; `off` leaves PyTorch to the other indexes."""
 
+HINT = f"PyTorch was looked for in an index of its own, which `{VARIABLE}=off` prevents"
+
 _LOCAL = re.compile(r"==\s*[0-9][^+;,\s]*\+(cpu|cu[0-9]{2,3})\b")
 
 OnlyFrom = tuple[str, Sequence[str]]
