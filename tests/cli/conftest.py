@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from small_projects import one_of, write_bases, write_project
 
-from tests.conftest import Cogsmith, place
+from tests.conftest import ROOT, Cogsmith, place
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +67,33 @@ def archive(cogsmith: Cogsmith, hello: str, shared: Path) -> Path:
     if not path.exists():
         cogsmith("image", "export", "hello", path)
     return path
+
+
+@pytest.fixture
+def terminal() -> Callable[..., tuple[str, str]]:
+    """Runs the program with a terminal as standard error: its standard output, and what a person sees."""
+
+    def run(
+        cogsmith: Cogsmith, *arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None
+    ) -> tuple[str, str]:
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "builder.cli", *arguments],
+            cwd=cwd,
+            env=cogsmith.env({"TERM": "xterm", **(env or {})}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        seen = b""
+        try:
+            while chunk := os.read(ours, 65536):
+                seen += chunk
+        except OSError:
+            pass  # the other end is closed
+        out, _ = process.communicate()
+        os.close(ours)
+        return out.decode(), seen.decode()
+
+    return run

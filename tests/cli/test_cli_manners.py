@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
 
 from builder import __version__
-from builder.cli import COMMANDS, LazyGroup, cli
+from builder.cli import COMMANDS, HIDDEN, LazyGroup, cli
 from tests.conftest import ROOT, Cogsmith
 
 
@@ -21,7 +21,7 @@ def paths() -> list[list[str]]:
     """Every command and subcommand."""
     found: list[list[str]] = [[]]
     context = click.Context(cli)
-    for name in COMMANDS:
+    for name in (*COMMANDS, *HIDDEN):
         assert isinstance(cli, LazyGroup)
         command = cli.get_command(context, name)
         found.append([name])
@@ -78,37 +78,12 @@ def test_mistyped(cogsmith: Cogsmith, arguments: list[str], near: str) -> None:
     assert "--help" in done.err
 
 
-def terminal(
-    cogsmith: Cogsmith, *arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None
-) -> tuple[str, str]:
-    """Standard output, and what a person sees on standard error, a terminal."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "builder.cli", *arguments],
-        cwd=cwd,
-        env=cogsmith.env({"TERM": "xterm", **(env or {})}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    seen = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            seen += chunk
-    except OSError:
-        pass  # the other end is closed
-    out, _ = process.communicate()
-    os.close(ours)
-    return out.decode(), seen.decode()
-
-
 @pytest.mark.parametrize(
     ("env", "coloured"),
     [({}, True), ({"NO_COLOR": "1"}, False), ({"COG_NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
     ids=["terminal", "NO_COLOR", "COG_NO_COLOR", "dumb"],
 )
-def test_colour(fresh: Cogsmith, env: dict[str, str], coloured: bool) -> None:
+def test_colour(fresh: Cogsmith, terminal: Callable[..., tuple[str, str]], env: dict[str, str], coloured: bool) -> None:
     out, seen = terminal(fresh, "image", "inspect", "absent", env=env)
     assert out == ""
     assert ("\x1b[31merror\x1b[0m: there is no image" in seen) == coloured
@@ -119,7 +94,9 @@ def test_colour(fresh: Cogsmith, env: dict[str, str], coloured: bool) -> None:
 
 @pytest.mark.network
 @pytest.mark.xdist_group("hello")
-def test_progress_is_for_terminals(cogsmith: Cogsmith, hello: str, tmp_path: Path) -> None:
+def test_progress_is_for_terminals(
+    cogsmith: Cogsmith, terminal: Callable[..., tuple[str, str]], hello: str, tmp_path: Path
+) -> None:
     out, seen = terminal(cogsmith, "image", "export", "hello", str(tmp_path / "one.tar"))
     assert out == ""
     assert re.search(r"\r\x1b\[K +\d+% [\d.]+ M?k?B of [\d.]+ MB  writing one.tar", seen)
@@ -128,7 +105,9 @@ def test_progress_is_for_terminals(cogsmith: Cogsmith, hello: str, tmp_path: Pat
     assert done.err == f"Exported hello:latest to {tmp_path}/two.tar\n"
 
 
-def test_an_error_takes_the_place_of_the_progress(fresh: Cogsmith, tmp_path: Path) -> None:
+def test_an_error_takes_the_place_of_the_progress(
+    fresh: Cogsmith, terminal: Callable[..., tuple[str, str]], tmp_path: Path
+) -> None:
     (tmp_path / "broken.tar").write_bytes(os.urandom(20_000_000))
     _, seen = terminal(fresh, "image", "import", str(tmp_path / "broken.tar"), env={"NO_COLOR": "1"})
     assert "\r\x1b[Kerror: " in seen

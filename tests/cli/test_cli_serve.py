@@ -102,6 +102,7 @@ def test_exec_of_an_image(cogsmith: Cogsmith, tmp_path: Path) -> None:
     assert execute("sh", "-c", "echo out; echo err >&2; exit 7").code == 7
     assert execute("sh", "-c", "kill -9 $$").code == 137
     assert execute("ls", "-1", "--color=never", "/src").out.split() == [
+        "README.md",
         "cog.yaml",
         "run.py",
     ]  # options are the command's
