@@ -17,15 +17,6 @@ _TODAY = {"default": "default", "min": "ge", "max": "le", "options": "choices", 
 _EXAMPLE = 'write it as `@cog.input("image", type=cog.Path, help="what to show")`'
 
 
-def declarations(function: Function, *, module: Module) -> list[ast.Call]:
-    """The `@cog.input(...)` of a method, in the order of the source; none in today's form."""
-    return [
-        decorator
-        for decorator in function.decorator_list
-        if isinstance(decorator, ast.Call) and module.resolve(decorator.func) == "cog.input"
-    ]
-
-
 def declared_input(call: ast.Call, *, module: Module) -> Input:
     """The input that one `@cog.input(...)` declares; a `Problem` if it does not say its name and type."""
     words = {word.arg: word.value for word in call.keywords if word.arg}

@@ -6,7 +6,6 @@ import ast
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from builder.errors import SchemaError
-from builder.schema.decorated import declarations, declared_input, returned_type, undeclared
 from builder.schema.inputs import Input, parameters, read_input
 from builder.schema.literals import UNKNOWN, known
 from builder.schema.names import Function
@@ -113,10 +112,21 @@ def _function(definition: Definition, *, name: str, mode: Mode) -> tuple[Module,
     return next(iter(found.values()))
 
 
+def declarations(function: Function, *, module: Module) -> list[ast.Call]:
+    """The `@cog.input(...)` of a method, in the order of the source; none in today's form."""
+    return [
+        decorator
+        for decorator in function.decorator_list
+        if isinstance(decorator, ast.Call) and module.resolve(decorator.func) == "cog.input"
+    ]
+
+
 def _inputs(function: Function, *, owner: Module, is_method: bool, problems: list[Problem]) -> list[Input]:
     pairs = list(parameters(function, is_method=is_method, module=owner))
     made: list[Input] = []
     declared = declarations(function, module=owner)
+    if declared:
+        from builder.schema.decorated import declared_input, undeclared
     for call in declared:
         try:
             made.append(declared_input(call, module=owner))
@@ -138,6 +148,8 @@ def _output(function: Function, *, module: Module) -> dict[str, Any]:
     if function.returns is not None:
         return output_type(function.returns, module=module)
     if declarations(function, module=module):
+        from builder.schema.decorated import returned_type
+
         return returned_type(function, module=module)
     raise Problem(
         f"missing return type on {function.name}: annotate what it returns, such as `-> str`",

@@ -76,7 +76,7 @@ class Project:
 
     def find(self, dotted: str, *, beside: Path, level: int) -> Module | None:
         """The project's own module of that name, seen from the file `beside` (`level` leading dots); or `None`."""
-        key = (dotted, beside.parent, level)
+        key = (dotted, beside, level)
         if key not in self._found:
             self._found[key] = self._locate(dotted, beside=beside, level=level)
         path = self._found[key]
@@ -113,6 +113,7 @@ class Module:
             raise SchemaError(f"failed to read predictor source {self.name}: {reason}") from problem
         if size > _MAX_BYTES:
             raise SchemaError(f"failed to read predictor source {self.name}: it has {size} bytes")
+        self._known: dict[str, Target] = {}
         self._names = Names()
         self._names.collect(parse(self._data, name=self.name).body)
 
@@ -150,8 +151,13 @@ class Module:
 
     def lookup(self, name: str, *, depth: int = _DEPTH) -> Target:
         """What the top-level `name` of this file leads to."""
-        if depth <= 0:
-            return name
+        if depth < _DEPTH:
+            return self._follow(name, depth=depth) if depth > 0 else name
+        if name not in self._known:
+            self._known[name] = self._follow(name, depth=depth)
+        return self._known[name]
+
+    def _follow(self, name: str, *, depth: int) -> Target:
         if name in self._names.definitions:
             node = self._names.definitions[name]
             if isinstance(node, (ast.Name, ast.Attribute)):
@@ -193,6 +199,7 @@ class Module:
     def within(self, node: ast.ClassDef) -> Module:
         """This file as seen from inside the body of a class, whose own names come first."""
         inner = copy.copy(self)
+        inner._known = {}  # noqa: SLF001  # its own
         inner._names = self._names.within(node.body)  # noqa: SLF001  # its own
         return inner
 

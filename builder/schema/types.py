@@ -18,7 +18,6 @@ from builder.schema.annotations import (
     written,
 )
 from builder.schema.literals import UNKNOWN, known
-from builder.schema.models import base_kind, functional, model
 from builder.schema.source import Module, Problem
 
 Schema: TypeAlias = dict[str, Any]
@@ -88,6 +87,8 @@ def _input(leaf: Leaf, *, around: Around) -> Schema:
     definition = module.definition(leaf.node)
     if definition is None or not isinstance(definition.node, ast.ClassDef):
         raise unknown(leaf)
+    from builder.schema.models import base_kind  # many models have no classes of this kind
+
     if base_kind(definition) == "TypedDict":
         return dict(_SCALARS["dict"])
     written_name = written(leaf.node)
@@ -211,6 +212,8 @@ def _output_leaf(leaf: Leaf, *, around: Around) -> Schema:
     holder = leaf.node.value if isinstance(leaf.node, ast.Subscript) else leaf.node
     definition = module.definition(holder)
     if definition is not None and isinstance(definition.node, ast.ClassDef):
+        from builder.schema.models import model
+
         if definition.node in around.models:
             return {"type": "object"}  # a model within itself
         return model(definition, leaf=leaf, around=around.into(leaf, model=definition.node), field_type=field_type)
@@ -231,6 +234,8 @@ def _output_leaf(leaf: Leaf, *, around: Around) -> Schema:
         return dict(_SCALARS[name])
     if name in LISTS:
         return {"type": "array", "items": {"type": "object"}}
+    from builder.schema.models import functional
+
     typed_dict = functional(leaf, around=around, field_type=field_type)
     if typed_dict is not None:
         return typed_dict
