@@ -342,7 +342,7 @@ def test_multiprocessing(tmp_path: Path) -> None:
         import concurrent.futures, multiprocessing, os
         from cog import BaseRunner
         def double(n):
-            print("in the child", n, flush=True)
+            print(f"in the child {n}\\n", end="", flush=True)  # at once, even if it is not buffered
             return 2 * n
         class Runner(BaseRunner):
             def run(self, method: str) -> list[int]:

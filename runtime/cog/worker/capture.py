@@ -56,9 +56,6 @@ class Capture:
 
     def write(self, source: str, data: bytes) -> None:
         """Take bytes written to a stream; whole lines are sent at once, the rest with the next or at `flush`."""
-        if self._send is None:
-            os.write(1 if source == "stdout" else 2, data)
-            return
         owner = self._owner()
         key = (owner, source)
         with self._lock:
@@ -97,6 +94,9 @@ class Capture:
         source = key[1]
         if line:
             self._partial[key] = line
+        if self._send is None:
+            return
+        if line:
             self._noted[source] = key
             self._unfinished.note(source, line)
         elif self._noted.get(source) == key:
@@ -108,9 +108,11 @@ class Capture:
         return self.sole if named is None else named or None
 
     def _emit(self, owner: Optional[str], source: str, data: bytes) -> None:
+        if self._send is None:  # in a forked child
+            os.write(1 if source == "stdout" else 2, data)
+            return
         self._drain()
-        if self._send is not None:
-            self._send(Log(owner, source, data.decode("utf-8", "replace")))
+        self._send(Log(owner, source, data.decode("utf-8", "replace")))
 
     def _drain(self) -> None:
         if self._send is None:
