@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
+from builder.frozen import frozen
 from builder.plan import canonical_json, to_plain
 
 FILE_NAME = "cog.yaml"
@@ -21,7 +22,7 @@ PLATFORMS = ("linux/amd64", "linux/arm64")
 _SUITES = {"3.13": "trixie", "3.11": "bookworm"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Mount:
     """A secret that a command of `build.run` sees as a file at `target`."""
 
@@ -30,7 +31,7 @@ class Mount:
     target: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Command:
     """One line of `build.run`."""
 
@@ -38,7 +39,7 @@ class Command:
     mounts: tuple[Mount, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WeightSource:
     """Where managed weights come from, and which files of it."""
 
@@ -47,7 +48,7 @@ class WeightSource:
     exclude: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Weight:
     """Managed weights: a named set of files mounted at `target`."""
 
@@ -56,7 +57,7 @@ class Weight:
     sources: tuple[WeightSource, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Config:
     """What `cog.yaml` asks for.  `run` and `train` are `path/file.py:Name`; `predict` is kept as `run`."""
 

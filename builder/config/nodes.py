@@ -6,13 +6,13 @@ endless aliases, no unbounded nesting.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 
 from builder.errors import ConfigError
+from builder.frozen import frozen
 
 MAX_CHARACTERS = 1_000_000
 MAX_NODES = 50_000
@@ -32,7 +32,7 @@ _STANDARD_TAG = "tag:yaml.org,2002:"
 _KINDS = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value"})
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Mark:
     """A place in the file, counted from 1."""
 
@@ -43,7 +43,7 @@ class Mark:
         return f"line {self.line}, column {self.column}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Scalar:
     """A scalar's literal text and its kind (`str`, `int`, `float`, `bool`, `null`, ...)."""
 
@@ -52,7 +52,7 @@ class Scalar:
     mark: Mark
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sequence:
     """A list."""
 
@@ -60,7 +60,7 @@ class Sequence:
     mark: Mark
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Key:
     """A key of a mapping where it stands."""
 
@@ -68,7 +68,7 @@ class Key:
     mark: Mark
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Mapping:
     """Keys with their values in the order of the file; a key may come twice (the reader complains)."""
 

@@ -5,16 +5,16 @@ Knows nothing of the keys of `cog.yaml`.  Imports `errors` and `config.nodes` on
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Collection
 
 from builder.config.nodes import Mapping, Mark, Node, Scalar, Sequence
+from builder.frozen import frozen
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Problem:
     """One thing that is wrong: the dotted path of the field, what, and where."""
 

@@ -14,12 +14,13 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from builder.errors import ResolveError
+from builder.frozen import frozen
 from builder.resolve.wheels import UnsatisfiableError
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class File:
     """A file that a lock names; `url` (http, https or `file:`) is empty where it is left to the index."""
 
@@ -29,7 +30,7 @@ class File:
     size: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Dependency:
     """What is needed, when (`marker`), with which extras; `version` is exact, `specifier` a range, empty any."""
 
@@ -40,7 +41,7 @@ class Dependency:
     version: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Package:
     """One version of a package.
 
@@ -61,7 +62,7 @@ class Package:
     virtual: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Graph:
     """A lock file: `name` of the file, `renew` the command that makes it, what the project itself needs."""
 

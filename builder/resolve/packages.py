@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
 from builder.config import Config
+from builder.frozen import frozen
 from builder.plan import Remote, Wheel
 from builder.report import Report
 from builder.resolve import foreign, pyproject
@@ -16,7 +16,7 @@ from builder.resolve.python import resolve_python
 from builder.store import Store
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Packages:
     """The requirements `text` in `folder`, or another tool's lock; `declared` are the project's own indexes."""
 

@@ -16,6 +16,7 @@ from builder import __version__
 from builder.config import Config, config_hash, debian_pythons, debian_suite
 from builder.config.sections import minor_of
 from builder.errors import ConfigError, ResolveError
+from builder.frozen import frozen
 from builder.lock import DebianBase, ImageBase, Lock
 from builder.plan import Interpreter, Remote
 from builder.report import Report
@@ -31,7 +32,7 @@ BASE_PLACE = "base place"
 """Memos of this kind say, by the digest of a base, which project's folder a local reference to it starts from."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class World:
     """Everything outside the project that a resolution reads."""
 

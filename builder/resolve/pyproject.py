@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import ConfigError
+from builder.frozen import frozen
 from builder.report import Report
 
 NAME = "pyproject.toml"
@@ -20,7 +21,7 @@ LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
 """By preference."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Files:
     """The text of `pyproject.toml` and of the lock beside it; `folder` is the lock's, relative to the project's."""
 

@@ -5,7 +5,6 @@ Looks at local wheels that the text names, and at nothing else.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from builder.errors import ConfigError
+from builder.frozen import frozen
 from builder.report import Report
 
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -37,7 +37,7 @@ _REMOTE_SOURCE = re.compile(
 _DROPPED = frozenset({"--prefer-binary", "--require-hashes", "--use-feature", "--use-pep517"})
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Requirements:
     """What to resolve: `lines` for uv (absolute paths for local wheels), and the hashes that were asked for."""
 

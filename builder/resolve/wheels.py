@@ -15,6 +15,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from builder import fetch
 from builder.errors import FetchError, ResolveError
+from builder.frozen import frozen
 from builder.plan import Remote, Wheel
 from builder.store import Store
 
@@ -33,7 +34,7 @@ class UnsatisfiableError(ResolveError):
     """What was asked for cannot be had for this Python and platform, and perhaps for another."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Offer:
     """A wheel as a lock names it: `url` is http(s) or `file:`; `sha256` or `size` may be unknown (empty, 0)."""
 
