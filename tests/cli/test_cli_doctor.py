@@ -1,0 +1,217 @@
+"""`cogsmith doctor` and `init`: what is found, what is mended, and that a new project works."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+import yaml
+from small_projects import write_project
+
+from builder.cli.doctor.fixes import migrate
+from tests.conftest import Cogsmith
+
+OLD = """# a comment that stays
+import cog
+from cog import BasePredictor, Input, ExperimentalFeatureWarning
+
+
+class Helper:
+    def predict(self):
+        return "predict"
+
+
+class Predictor(BasePredictor):
+    def setup(self):
+        self.helper = Helper()
+
+    def predict(self, text: str = Input(default="predict, Predictor")) -> str:
+        return text + self.helper.predict()
+
+    async def again(self): return self.predict("é"), self.predict("Predictor")
+
+
+CLASS = Predictor
+"""
+NEW = """# a comment that stays
+import cog
+from cog import BaseRunner, Input
+
+
+class Helper:
+    def predict(self):
+        return "predict"
+
+
+class Runner(BaseRunner):
+    def setup(self):
+        self.helper = Helper()
+
+    def run(self, text: str = Input(default="predict, Predictor")) -> str:
+        return text + self.helper.predict()
+
+    async def again(self): return self.run("é"), self.run("Predictor")
+
+
+CLASS = Runner
+"""
+CONFIG = 'build:\n  python_version: "3.11" # why\npredict: "predict.py:Predictor"   # the model\n'
+MACHINE = {"COG_SKIP_DOCKER_CHECK": "1"}
+
+
+def old_project(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "cog.yaml").write_text(CONFIG)
+    (folder / "predict.py").write_text(OLD)
+    return folder
+
+
+def test_an_old_project_is_mended(fresh: Cogsmith, tmp_path: Path) -> None:
+    folder = old_project(tmp_path / "p")
+    told = fresh("doctor", cwd=folder, env=MACHINE)
+    assert told.code == 0  # it works as it is
+    assert "written for an older Cog" in told.out
+    assert "`ExperimentalFeatureWarning` is deprecated" in told.out
+    assert "`cogsmith doctor --fix` mends 2 of them" in told.out
+    assert (folder / "predict.py").read_text() == OLD
+    done = fresh("doctor", "--fix", cwd=folder, env=MACHINE)
+    assert done.out.splitlines()[-1] == "0 errors, 0 warnings"
+    assert (folder / "run.py").read_text() == NEW
+    assert not (folder / "predict.py").exists()
+    assert (folder / "cog.yaml").read_text() == CONFIG.replace(
+        'predict: "predict.py:Predictor"', 'run: "run.py:Runner"'
+    )
+    assert fresh("doctor", "--fix", cwd=folder, env=MACHINE).err == ""  # nothing is left to do
+
+
+def test_a_file_in_the_way_is_not_overwritten(fresh: Cogsmith, tmp_path: Path) -> None:
+    folder = old_project(tmp_path / "p")
+    (folder / "run.py").write_text("mine = True\n")
+    done = fresh("doctor", "--fix", cwd=folder, env=MACHINE)
+    assert "`run.py` exists already" in done.out
+    assert (folder / "run.py").read_text() == "mine = True\n"
+    assert (folder / "cog.yaml").read_text() == CONFIG
+
+
+def test_names_of_one_s_own_stay(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "cog.yaml").write_text("predict: sub/model.py:Mine\n")
+    source = "import cog\n\n\nclass Mine(cog.BasePredictor):\n    def predict(self) -> str:\n        return ''\n"
+    (tmp_path / "sub" / "model.py").write_text(source)
+    migrate(tmp_path, file="cog.yaml", reference="sub/model.py:Mine")
+    assert (tmp_path / "cog.yaml").read_text() == "run: sub/model.py:Mine\n"
+    changed = (tmp_path / "sub" / "model.py").read_text()
+    assert changed == source.replace("BasePredictor", "BaseRunner").replace("predict", "run")
+
+
+@pytest.mark.parametrize(
+    ("config", "source", "said"),
+    [
+        ("build: [", "", "cog.yaml"),
+        ('build: {python_version: "2.7"}\nrun: run.py:Runner\n', "", "2.7"),
+        ("run: run.py:Runner\n", "class Other: ...\n", "`Runner`"),
+        ("run: absent.py:Runner\n", "", "absent.py"),
+        ("run: run.py:Runner\n", "class Runner:\n    def run(self, text) -> str: ...\n", "no type annotation"),
+        ("run: run.py:Runner\n", "class Runner:\n    def run(self, text: str): ...\n", "return type"),
+        ("run: run.py:Runner\n", "class Runner:\n", "not valid Python"),
+    ],
+)
+def test_errors(fresh: Cogsmith, tmp_path: Path, config: str, source: str, said: str) -> None:
+    (tmp_path / "cog.yaml").write_text(config)
+    (tmp_path / "run.py").write_text(source)
+    done = fresh("doctor", cwd=tmp_path, env=MACHINE, ok=False)
+    assert done.code == 1
+    assert said in done.out
+    assert "1 error, " in done.out
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "class Out(BaseModel, arbitrary_types_allowed=True):\n    x: int\n",
+        "class Out(BaseModel):\n    model_config = {'arbitrary_types_allowed': True}\n",
+        "class Out(BaseModel):\n    class Config:\n        arbitrary_types_allowed = True\n",
+        "class Out(BaseModel):\n    model_config = ConfigDict(arbitrary_types_allowed=True)\n",
+    ],
+)
+def test_arbitrary_types(fresh: Cogsmith, tmp_path: Path, body: str) -> None:
+    folder = write_project(tmp_path / "p")
+    (folder / "lib.py").write_text(f"from pydantic import BaseModel, ConfigDict\n\n\n{body}")
+    done = fresh("doctor", cwd=folder, env=MACHINE)
+    assert "lib.py:4: `Out` allows arbitrary types" in done.out
+    (folder / "lib.py").write_text(f"from pydantic import BaseModel, ConfigDict\n\n\n{body.replace('True', 'False')}")
+    assert "allows arbitrary" not in fresh("doctor", cwd=folder, env=MACHINE).out
+
+
+def test_machine(fresh: Cogsmith, tmp_path: Path) -> None:
+    done = fresh("doctor", "--offline", "--json", cwd=tmp_path, ok=False)
+    found = json.loads(done.out)
+    texts = [item["text"] for item in found]
+    assert "cog.yaml not found" in texts[0]
+    assert any("the store" in text for text in texts)
+    assert any("uv is at" in text for text in texts)
+    assert not any("answers" in text for text in texts)
+    assert done.code == int(any(item["level"] == "error" for item in found))
+
+
+def test_machine_without_uv_s_index_and_mirrors(fresh: Cogsmith, tmp_path: Path) -> None:
+    dead = {
+        "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple",
+        "UV_FIND_LINKS": "",
+        "UV_EXTRA_INDEX_URL": "http://127.0.0.1:9/more",
+        "UV_HTTP_RETRIES": "0",
+        "PIP_CONFIG_FILE": "/dev/null",
+        "COGSMITH_DEBIAN_MIRROR": "http://127.0.0.1:9/debian",
+    }
+    done = fresh("doctor", cwd=tmp_path, env=dead, ok=False)
+    assert done.code == 1
+    assert "error: could not resolve the Python packages" in done.out
+    assert "could not read `http://127.0.0.1:9/debian/dists/bookworm/InRelease`" in done.out
+
+
+def png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + b"\x20\x90\xe0" * width) * height
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+class TestInit:
+    def test_files(self, fresh: Cogsmith, tmp_path: Path) -> None:
+        (tmp_path / "run.py").write_text("mine = True\n")
+        done = fresh("init", cwd=tmp_path)
+        assert done.out == ""
+        assert done.err.startswith("Setting up the current directory for use with Cog...\n")
+        assert "Skipped existing run.py" in done.err
+        assert (tmp_path / "run.py").read_text() == "mine = True\n"
+        found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+        names = {".dockerignore", ".github/workflows/push.yaml", "cog.yaml", "requirements.txt", "run.py"}
+        assert {name for name in found if not name.startswith("cache/")} == names
+        assert yaml.safe_load((tmp_path / ".github/workflows/push.yaml").read_text())["jobs"]["push"]["steps"]
+        assert "/venv" in (tmp_path / ".dockerignore").read_text().splitlines()
+        again = fresh("init", cwd=tmp_path)
+        assert again.err.count("Skipped existing") == 5
+
+    def test_where_nothing_can_be_written(self, fresh: Cogsmith, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        done = fresh("init", tmp_path / "file", ok=False)
+        assert done.code == 3
+        assert "could not write" in done.err
+
+    @pytest.mark.network
+    @pytest.mark.xdist_group("resize")  # the same base and the same package as that example
+    @pytest.mark.usefixtures("containers")
+    def test_the_new_project_works(self, cogsmith: Cogsmith, tmp_path: Path) -> None:
+        folder = tmp_path / "new"
+        cogsmith("init", folder)
+        checked = cogsmith("doctor", cwd=folder, env=MACHINE)
+        assert checked.out.splitlines()[-1] == "0 errors, 0 warnings"
+        (folder / "in.png").write_bytes(png(40, 20))
+        cogsmith("run", "-i", "image=@in.png", "-i", "scale=0.5", cwd=folder)
+        data = (folder / "output.png").read_bytes()
+        assert struct.unpack(">II", data[16:24]) == (20, 10)
