@@ -26,7 +26,8 @@ def body_of(prediction: Prediction) -> List[Part]:
     body: Optional[List[Part]] = prediction.body
     if body is None:
         try:
-            body = json_parts(prediction.snapshot())
+            view = prediction.snapshot()
+            body = json_parts(view) if prediction.has_files else [encode_json(view)]
         except (RecursionError, ValueError, TypeError):
             prediction.thin()
             prediction.status, prediction.error = "failed", "Prediction failed: the output cannot be sent as JSON"

@@ -10,6 +10,9 @@ from typing import Any, Callable, Iterator, List
 
 from uvicorn import Config, Server
 
+KEEP_ALIVE = 75
+"""Seconds that a connection may be idle: longer than the load balancers in front (60 as a rule) keep theirs."""
+
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -19,6 +22,47 @@ class _Server(Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Cork:
+    """A transport that sends the head of an answer together with what follows, which is one packet less to wait for."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Of `asyncio.WriteTransport`."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 2") and data.endswith(b"\r\n\r\n"):
+            self._head = data
+            asyncio.get_running_loop().call_soon(self._flush)  # for those without a body, or with a late one
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Of `asyncio.BaseTransport`."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+
+def corked(protocol: Any) -> Any:
+    """The `protocol` of uvicorn with its transport corked."""
+
+    class Corked(protocol):  # type: ignore[misc]
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(_Cork(transport))
+
+    return Corked
 
 
 def run(build: Callable[[Callable[[], None]], Any], *, listener: socket.socket, ignore: List[signal.Signals]) -> None:
@@ -53,7 +97,18 @@ async def _serve(build: Callable[[Callable[[], None]], Any], *, listener: socket
         shut_down()
 
     app = build(shut_down)
-    config = Config(app, log_config=None, access_log=False, lifespan="on", server_header=False)
+    config = Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_keep_alive=KEEP_ALIVE,
+    )
+    config.load()
+    config.http_protocol_class = corked(config.http_protocol_class)
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in STOPPING:

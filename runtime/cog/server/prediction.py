@@ -32,6 +32,33 @@ class Prediction:
     clients may see of it.
     """
 
+    __slots__ = (
+        "_logs",
+        "body",
+        "cancel_asked",
+        "completed_at",
+        "created_at",
+        "error",
+        "finished",
+        "folder",
+        "followed",
+        "has_files",
+        "has_output",
+        "holders",
+        "id",
+        "input",
+        "kept",
+        "metrics",
+        "notes",
+        "number",
+        "output",
+        "started_at",
+        "status",
+        "stream",
+        "version",
+        "watchers",
+    )
+
     def __init__(
         self, identity: str, *, number: str, folder: str, given: Any = None, version: Optional[str] = None
     ) -> None:
@@ -62,6 +89,8 @@ class Prediction:
         """Its answer in pieces (see `cog.server.answers`), made once when it has ended."""
         self.kept = False
         """Nobody is certain to fetch its answer: its files stay as long as it is remembered."""
+        self.notes: Any = None
+        """Of an observer."""
         self._logs: List[str] = []
 
     def begin(self) -> None:

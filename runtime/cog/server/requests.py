@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from cog.server.preferences import preferences, wait_of, wants_events
 from cog.server.settings import BODY_MAX
@@ -60,43 +60,48 @@ class PredictionRequest:
 _FIELDS = tuple(field.name for field in dataclasses.fields(PredictionRequest))
 
 
-def read_headers(raw: Iterable[Tuple[bytes, bytes]]) -> Headers:
+def read_headers(raw: List[Tuple[bytes, bytes]]) -> Headers:
     """The headers of a request; names are in lower case, as ASGI has them."""
+    given = dict(raw)
     headers = Headers()
-    prefer: List[str] = []
-    accept: List[str] = []
-    for name, value in raw:
-        if name == b"content-type":
-            headers.content_type = value.decode("latin-1")
-        elif name == b"content-length":
-            headers.length = int(value) if value.isdigit() and len(value) < 20 else 0
-        elif name == b"prefer":
-            prefer.append(value.decode("latin-1"))
-        elif name == b"accept":
-            accept.append(value.decode("latin-1"))
-        elif name in TRACE:
-            headers.trace[TRACE[name]] = value.decode("latin-1")
-    if prefer:
-        given = preferences(",".join(prefer))
-        headers.detached = "respond-async" in given
-        headers.wait = wait_of(given)
-    if accept:
-        headers.events = wants_events(",".join(accept))
+    kind = given.get(b"content-type")
+    if kind is not None:
+        headers.content_type = kind.decode("latin-1")
+    length = given.get(b"content-length", b"")
+    if length.isdigit() and len(length) < 20:
+        headers.length = int(length)
+    if b"prefer" in given:
+        found = preferences(_joined(raw, b"prefer"))
+        headers.detached = "respond-async" in found
+        headers.wait = wait_of(found)
+    accept = given.get(b"accept", b"*/*")
+    if accept != b"*/*":
+        headers.events = wants_events(_joined(raw, b"accept"))
+    for name in TRACE:
+        if name in given:
+            headers.trace[TRACE[name]] = given[name].decode("latin-1")
     return headers
 
 
+def _joined(raw: List[Tuple[bytes, bytes]], wanted: bytes) -> str:
+    """A header that may be given several times, as one (RFC 9110, section 5.3)."""
+    return ", ".join(value.decode("latin-1") for name, value in raw if name == wanted)
+
+
 async def read_request(headers: Headers, receive: Any) -> PredictionRequest:
-    """The request of a prediction; RequestError with status 400, 413, 415 or 422 (spec section 4.3).
+    """The request of a prediction.  RequestError with status 400, 413, 415 or 422 (spec section 4.3).
 
     Without a content type the body is not looked at.
     """
     if headers.content_type is None:
         return PredictionRequest()
-    if not _JSON_TYPE.match(headers.content_type.partition(";")[0].strip()):
+    if headers.content_type != "application/json" and not _JSON_TYPE.match(
+        headers.content_type.partition(";")[0].strip()
+    ):
         raise RequestError(415, "Expected request with `Content-Type: application/json`")
     body = await _read(headers.length, receive)
     try:
-        fields = json.loads(body, parse_constant=_refuse)
+        fields = _DECODER.decode(body.decode())
     except (ValueError, RecursionError) as problem:
         raise RequestError(400, f"Failed to parse the request body as JSON: {problem}") from None
     return _checked(fields)
@@ -125,12 +130,15 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
 def _checked(fields: Any) -> PredictionRequest:
     if not isinstance(fields, dict):
         raise RequestError(422, "The request body must be a JSON object")
+    if len(fields) == 1 and fields.get("input") is not None:
+        return PredictionRequest(input=fields["input"])
     known = {name: fields[name] for name in _FIELDS if fields.get(name) is not None}
-    if len(known) == 1 and "input" in known:
-        return PredictionRequest(input=known["input"])
     for name in ("id", "webhook"):
         if not isinstance(known.get(name, ""), str):
             raise RequestError(422, f"{name}: must be a string")

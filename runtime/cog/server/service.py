@@ -98,7 +98,7 @@ class Service:
         """A prediction that has not begun.  `version`: what the client calls the model, instead of its own."""
         self._counter += 1
         number = str(self._counter)
-        folder = os.path.join(self._folder, number)
+        folder = f"{self._folder}/{number}"
         return Prediction(
             identity, number=number, folder=folder, given=given, version=version or self._settings.version
         )
@@ -160,11 +160,7 @@ class Service:
 
     def discard(self, folder: str) -> None:
         """Remove a prediction's files."""
-        try:
-            os.rmdir(folder)
-        except FileNotFoundError:  # none, as with most
-            return
-        except OSError:
+        if os.access(folder, os.F_OK):
             shutil.rmtree(folder, ignore_errors=True)
 
     async def drain(self) -> None:

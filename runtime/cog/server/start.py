@@ -65,6 +65,7 @@ def _serve(
     from cog.server.webhooks import Webhooks
 
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # a request makes little that goes in circles
     gc.enable()
     console = Console(level=settings.log_level)
     document, parsed = _read_document(console)

@@ -29,6 +29,18 @@ _TYPES: Dict[str, Callable[[Any], bool]] = {
 }
 
 
+_PLAIN: Dict[str, Tuple[type, ...]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+    "object": (dict,),
+}
+
+_REMARKS = frozenset(("type", "title", "description", "default", "x-order", "deprecated", "nullable", "format"))
+"""Keywords that ask for nothing but a type.  `format` is for those who read."""
+
+
 class InputSchema:
     """The schema `name` (`Input` or `TrainingInput`) of an OpenAPI document."""
 
@@ -38,6 +50,10 @@ class InputSchema:
         self.present = name in schemas
         self._schema: Dict[str, Any] = schemas.get(name, {})
         self.properties: Dict[str, Any] = self._schema.get("properties", {})
+        self._required = frozenset(self._schema.get("required", ()))
+        self._plain = {name: kinds for name, kinds in map(self._plainly, self.properties) if kinds}
+        self._simple = self._schema.keys() <= {"properties", "required", "title", "type", "description"}
+        self._holds_files = [name for name in self.properties if any(self._file_schemas(name))]
 
     def known(self, given: Dict[str, Any]) -> Dict[str, Any]:
         """The input without keys that the schema does not have."""
@@ -47,6 +63,8 @@ class InputSchema:
 
     def problems(self, given: Any) -> List[Dict[str, Any]]:
         """Everything wrong with an input, as the `detail` of a 422 answer."""
+        if self._obviously_right(given):
+            return []
         detail = []
         for path, message in self._check(given, self._schema, ()):
             missing = message == _MISSING
@@ -60,12 +78,31 @@ class InputSchema:
 
     def files(self, given: Dict[str, Any]) -> Iterator[Tuple[List[Any], str]]:
         """The strings of an input that stand for files, with their positions."""
-        for name, value in given.items():
-            schema = self._resolve(self.properties.get(name, {}))
-            if isinstance(value, str) and schema.get("format") == "uri":
+        for name in self._holds_files:
+            value = given.get(name)
+            one, many = self._file_schemas(name)
+            if isinstance(value, str) and one:
                 yield [name], value
-            elif isinstance(value, list) and self._resolve(schema.get("items", {})).get("format") == "uri":
+            elif isinstance(value, list) and many:
                 yield from (([name, index], item) for index, item in enumerate(value) if isinstance(item, str))
+
+    def _file_schemas(self, name: str) -> Tuple[bool, bool]:
+        """Whether a property may be a file, and whether it may be a list of files."""
+        schema = self._resolve(self.properties[name])
+        return schema.get("format") == "uri", self._resolve(schema.get("items", {})).get("format") == "uri"
+
+    def _obviously_right(self, given: Any) -> bool:
+        """Nothing missing, and all of properties that ask for a type and no more: the usual case, seen quickly."""
+        if type(given) is not dict or not self._required <= given.keys() or not self._simple:
+            return False
+        plain = self._plain
+        return all(name in plain and type(value) in plain[name] for name, value in given.items())
+
+    def _plainly(self, name: str) -> Tuple[str, Tuple[type, ...]]:
+        schema = self.properties[name]
+        if not isinstance(schema, dict) or not isinstance(schema.get("type"), str) or not schema.keys() <= _REMARKS:
+            return name, ()
+        return name, _PLAIN.get(schema["type"], ())
 
     def shown(self, given: Any) -> Any:
         """The input as others may see it: secrets hidden."""
