@@ -8,7 +8,7 @@ from pathlib import Path
 
 from builder import config as c
 from builder.config import sections
-from builder.config.nodes import Mapping, Node, parse, source_line
+from builder.config.nodes import Mapping, Node, Scalar, parse, source_line
 from builder.config.reader import Problem, Reader, is_null
 from builder.config.weights import read_model, read_weights
 from builder.errors import ConfigError
@@ -80,7 +80,10 @@ def _model(reader: Reader, node: Node | None) -> tuple[str | None, str | None]:
 
 def _environment(reader: Reader, node: Node | None) -> tuple[tuple[str, str], ...]:
     pairs: dict[str, str] = {}
-    for field, item in reader.items(node, field="environment", example="NAME=value"):
+    example = "NAME=value"
+    if isinstance(node, Mapping) and node.items and isinstance(node.items[0][1], Scalar):
+        example = f"{node.items[0][0].text}={node.items[0][1].text}"[:60].partition("\n")[0]
+    for field, item in reader.items(node, field="environment", example=example):
         text = "" if is_null(item) else reader.text(item, field=field)
         if text is None:
             continue
