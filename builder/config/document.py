@@ -43,6 +43,8 @@ def read(text: str, *, path: Path) -> c.Config:
         lines = []
         for problem in sorted(reader.problems, key=Problem.place):
             lines += [str(problem), *(source_line(text, problem.mark) if problem.mark else ())]
+        # A misspelt key may be why another is missing.
+        lines += [f"note: {warning}" for warning in reader.warnings if warning.startswith("unknown key")]
         raise ConfigError(f"`{path}` has {'a problem' if many == 1 else f'{many} problems'}", details="\n".join(lines))
     return config
 
