@@ -76,7 +76,7 @@ def deliver_training(output: Any, *, schema: Mapping[str, Any] | None, path: Pat
     target = _target(path, folder=folder)
     suffix = _suffix(target)
     stem = target.name.removesuffix(suffix)
-    places = {name: target if len(names) == 1 else target.with_name(f"{stem}.{name}{suffix}") for name in names}
+    places = {name: target if len(names) == 1 else target.with_name(f"{stem}-{name}{suffix}") for name in names}
     files = tuple(_write_url(held[name], place) for name, place in places.items())
     rest = {name: value for name, value in held.items() if name not in names}
     return Delivery(text=render(rest) if rest else "", files=files)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builder.engine.inputs import Files, check, for_training, parse, parse_json, require
+from builder.engine.inputs import Files, check, for_training, has_inputs, parse, parse_json, require
 from builder.errors import InputError
 
 
@@ -183,3 +183,18 @@ def test_one_error_for_all() -> None:
     with pytest.raises(InputError, match=r'^missing required input "a"'):
         require({}, schema=made)
     require({"a": "x"}, schema=made)
+
+
+def test_a_training_has_inputs_of_its_own() -> None:
+    both = schema(("a",), a=STRING)
+    both["components"]["schemas"]["TrainingInput"] = schema(("b",), b=INTEGER)["components"]["schemas"]["Input"]
+    both["components"]["schemas"]["TrainingOutput"] = {"title": "Output", "type": "string"}
+    training = for_training(both)
+    assert check({"b": 1}, schema=training) == []
+    assert check({"a": "x"}, schema=training) == [
+        'unknown input "a"; valid inputs are: b',
+        'missing required input "b"',
+    ]
+    assert has_inputs(training)
+    assert not has_inputs(for_training(schema(a=STRING)))  # a model that has no training
+    assert not has_inputs(None)

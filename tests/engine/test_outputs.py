@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from builder.engine.outputs import deliver
+from builder.engine.outputs import Delivery, deliver, deliver_training
 from builder.errors import PredictionError
 
 URI = {"type": "string", "format": "uri"}
@@ -106,3 +106,28 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(PredictionError, match="data URL"):
             deliver(url, schema=schema(URI), path=Path("x"), folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
+
+
+class TestTraining:
+    """The files among the fields of a training's output are written, too."""
+
+    FILE: ClassVar = {"type": "string", "format": "uri"}
+    DATA = "data:text/plain;base64,aGk="
+
+    def deliver(self, output: Any, folder: Path, **fields: Any) -> Delivery:
+        schema = {"components": {"schemas": {"Output": {"type": "object", "properties": fields}}}}
+        return deliver_training(output, schema=schema, path=Path("weights"), folder=folder)
+
+    def test_one(self, tmp_path: Path) -> None:
+        made = self.deliver({"weights": self.DATA, "loss": 0.5}, tmp_path, weights=self.FILE, loss={"type": "number"})
+        assert made == Delivery(text='{\n  "loss": 0.5\n}\n', files=(tmp_path / "weights.txt",))
+        assert (tmp_path / "weights.txt").read_text() == "hi"
+
+    def test_several(self, tmp_path: Path) -> None:
+        made = self.deliver({"a": self.DATA, "b": self.DATA}, tmp_path, a=self.FILE, b=self.FILE)
+        assert made == Delivery(files=(tmp_path / "weights-a.txt", tmp_path / "weights-b.txt"))
+
+    def test_none(self, tmp_path: Path) -> None:
+        made = self.deliver({"loss": 1}, tmp_path, loss={"type": "number"})
+        assert made == Delivery(files=(tmp_path / "weights",))
+        assert self.deliver(None, tmp_path).warning == "No output generated"
