@@ -127,7 +127,10 @@ def running(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         body = None if schema is None else json.dumps(schema).encode()
         stopped = threading.Event()
         webhooks = Webhooks(
-            Client(user_agent="cogsmith/test"), console=console, interval=settings.throttle, token=settings.webhook_token
+            Client(user_agent="cogsmith/test"),
+            console=console,
+            interval=settings.throttle,
+            token=settings.webhook_token,
         )
         app = make_app(
             service, settings=settings, webhooks=webhooks, document=body, parsed=schema or {}, shut_down=stopped.set

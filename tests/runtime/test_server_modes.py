@@ -1,0 +1,507 @@
+"""How predictions are asked for and answered over a real socket: at once, later, again, as events, by webhook."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from runtime_image import PATIENCE, Server, document, serving
+from webhook_receiver import Receiver, receiving
+
+# `gate` names a file that the model waits for, so that a test decides how far a prediction goes.
+MODEL = """
+    import asyncio, pathlib
+    import cog
+    class Runner:
+        async def setup(self):
+            self.healthy = True
+        async def healthcheck(self) -> bool:
+            if pathlib.Path("raise").exists():
+                raise RuntimeError("db gone")
+            return not pathlib.Path("sick").exists()
+        @cog.streaming
+        @cog.concurrent(max=4)
+        async def run(self, items: int = 2, gate: str = "", fail: bool = False, token: cog.Secret = None
+                      ) -> cog.AsyncConcatenateIterator[str]:
+            try:
+                for i in range(items):
+                    print("step", i)
+                    cog.current_scope().record_metric("i", i)
+                    yield f"t{i}"
+                    while gate and not pathlib.Path(f"{gate}-{i}").exists():
+                        await asyncio.sleep(0.01)
+                if fail:
+                    raise ValueError("late")
+            except asyncio.CancelledError:
+                print("canceled")
+                raise
+"""
+
+INPUT = {
+    "items": {"type": "integer", "default": 2},
+    "gate": {"type": "string", "default": ""},
+    "fail": {"type": "boolean", "default": False},
+    "token": {"type": "string", "format": "password", "x-cog-secret": True, "nullable": True, "default": None},
+}
+
+
+def schema(**operation: Any) -> dict[str, Any]:
+    made = document(INPUT)
+    made["paths"] = {"/predictions": {"post": operation}}
+    return made
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
+    folder = tmp_path_factory.mktemp("modes")
+    with serving(
+        folder,
+        MODEL,
+        schema=schema(**{"x-cog-streaming": True}),
+        COG_THROTTLE_RESPONSE_INTERVAL="0.2",
+        WEBHOOK_AUTH_TOKEN="secret",
+    ) as server:
+        yield server, folder / "src"
+
+
+@pytest.fixture
+def server(image: tuple[Server, Path]) -> Server:
+    return image[0]
+
+
+@pytest.fixture
+def project(image: tuple[Server, Path]) -> Path:
+    return image[1]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+def put(server: Server, name: str, given: dict[str, Any], **headers: str) -> requests.Response:
+    body = given if "input" in given else {"input": given}
+    named = {key.replace("_", "-"): value for key, value in headers.items()}
+    return requests.put(f"{server.url}/predictions/{name}", json=body, headers=named, timeout=PATIENCE)
+
+
+def ended(server: Server, name: str) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while (state := server.get(f"/predictions/{name}").json())["status"] in ("starting", "processing"):
+        assert time.monotonic() < deadline, state
+        time.sleep(0.01)
+    return state
+
+
+def events(answer: requests.Response) -> list[tuple[str, Any]]:
+    """The events of a whole stream."""
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["cache-control"] == "no-cache"
+    found = []
+    for block in answer.text.split("\n\n"):
+        if block and not block.startswith(":"):
+            first, second = block.split("\n")
+            found.append((first.removeprefix("event: "), json.loads(second.removeprefix("data: "))))
+    return found
+
+
+def test_respond_async(server: Server, project: Path) -> None:
+    answer = put(server, "later", {"gate": "later", "items": 1, "token": "hush"}, Prefer="respond-async")
+    assert answer.status_code == 202
+    assert (answer.json()["id"], answer.json()["status"]) == ("later", "starting")
+    assert answer.headers["preference-applied"] == "respond-async"
+    assert answer.headers["location"] == "/predictions/later"
+    again = put(server, "later", {"items": 3})
+    assert again.status_code == 202, "it is not run twice"
+    assert again.json()["status"] == "processing"
+    assert again.json()["input"] == {"gate": "later", "items": 1, "token": "**********"}
+    (project / "later-0").touch()
+    state = ended(server, "later")
+    assert (state["status"], state["output"], state["logs"]) == ("succeeded", ["t0"], "step 0\n")
+    assert state["metrics"]["i"] == 0
+    assert state["created_at"] <= state["started_at"] <= state["completed_at"]
+    assert len(state["version"]) == 64
+    rerun = put(server, "later", {"items": 0})
+    assert (rerun.status_code, rerun.json()["output"]) == (200, []), "an id that has ended may be used again"
+
+
+@pytest.mark.parametrize(
+    ("prefer", "status"),
+    [
+        ("respond-async", 202),
+        ("Respond-Async", 202),
+        ("respond-async, wait=0", 202),
+        ('foo; bar="a,b", respond-async', 202),
+        ("respond-async, wait=60", 200),
+        ("wait=60, respond-async", 200),
+        ("wait=60", 200),
+        ("return=minimal", 200),
+        ('foo="respond-async"', 200),
+        ("", 200),
+        (",,;=,", 200),
+    ],
+)
+def test_prefer(server: Server, prefer: str, status: int) -> None:
+    answer = put(server, "prefer", {"items": 1}, Prefer=prefer)
+    assert answer.status_code == status, answer.text
+    assert ended(server, "prefer")["status"] == "succeeded"
+
+
+def test_a_wait_that_is_too_short(server: Server, project: Path) -> None:
+    answer = put(server, "short", {"gate": "short", "items": 1}, Prefer="respond-async, wait=1")
+    assert (answer.status_code, answer.json()["status"], answer.json()["output"]) == (202, "processing", ["t0"])
+    assert answer.headers["preference-applied"] == "respond-async, wait=1"
+    (project / "short-0").touch()
+    assert ended(server, "short")["status"] == "succeeded"
+
+
+def test_an_id_that_runs_is_not_taken_twice(server: Server) -> None:
+    put(server, "twice", {"gate": "twice"}, Prefer="respond-async")
+    answer = server.post("/predictions", json={"id": "twice", "input": {}})
+    assert (answer.status_code, answer.json()["status"]) == (409, "failed")
+    assert server.post("/predictions/twice/cancel").status_code == 200
+    assert server.post("/predictions/twice/cancel").status_code in (200, 404)
+    state = ended(server, "twice")
+    assert (state["status"], state["output"], state["logs"]) == ("canceled", ["t0"], "step 0\ncanceled\n")
+    assert server.post("/predictions/twice/cancel").status_code == 404
+
+
+def test_unknown(server: Server) -> None:
+    answer = server.get("/predictions/nobody")
+    assert (answer.status_code, answer.json()) == (404, {"error": "Prediction not found"})
+    assert server.get("/trainings/nobody").json() == {"error": "Training not found"}
+
+
+def test_events(server: Server) -> None:
+    with requests.post(
+        f"{server.url}/predictions",
+        json={"id": "s1", "input": {"items": 2}},
+        headers={"Accept": "application/json;q=0.5, text/event-stream"},
+        timeout=PATIENCE,
+    ) as answer:
+        found = events(answer)
+    assert found[0] == ("start", {"id": "s1", "status": "processing"})
+    assert [data for kind, data in found if kind == "output"] == [
+        {"chunk": "t0", "index": 0}, {"chunk": "t1", "index": 1},
+    ]  # fmt: skip
+    assert [data for kind, data in found if kind == "log"] == [
+        {"data": "step 0\n", "source": "stdout"}, {"data": "step 1\n", "source": "stdout"},
+    ]  # fmt: skip
+    assert ("metric", {"mode": "replace", "name": "i", "value": 1}) in found
+    kind, last = found[-1]
+    assert kind == "completed"
+    assert (last["status"], last["output"], last["logs"]) == ("succeeded", ["t0", "t1"], "step 0\nstep 1\n")
+    late = requests.get(f"{server.url}/predictions/s1", headers={"Accept": "text/event-stream"}, timeout=PATIENCE)
+    assert events(late) == found, "who comes late sees all"
+
+
+def test_events_of_a_failure(server: Server) -> None:
+    found = events(put(server, "s2", {"items": 1, "fail": True}, Accept="text/event-stream"))
+    last = found[-1][1]
+    assert (last["status"], last["output"], last["error"]) == ("failed", ["t0"], "Prediction failed: ValueError: late")
+    assert "Traceback" in last["logs"]
+
+
+class Follower:
+    """A client in the midst of a stream."""
+
+    def __init__(self, method: str, url: str, **body: Any) -> None:
+        accept = {"Accept": "text/event-stream"}
+        self._answer = requests.request(method, url, headers=accept, stream=True, timeout=PATIENCE, **body)
+        assert self._answer.status_code == 200, self._answer.text
+        self._lines = self._answer.iter_lines(chunk_size=1, decode_unicode=True)
+
+    def until(self, text: str) -> list[str]:
+        lines: list[str] = []
+        while not lines or text not in lines[-1]:
+            lines.append(next(self._lines))
+        return lines
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+def test_events_come_as_the_model_gives_them_and_others_may_follow(server: Server, project: Path) -> None:
+    url = f"{server.url}/predictions/live"
+    first = Follower("PUT", url, json={"input": {"gate": "live"}})
+    first.until('"chunk":"t0"')  # the second item is not made yet
+    second = Follower("PUT", url, json={})
+    assert "event: start" in second.until('"chunk":"t0"')
+    (project / "live-0").touch()
+    (project / "live-1").touch()
+    for follower in (first, second):
+        follower.until("event: completed")
+        follower.close()
+
+
+def test_the_last_who_follows_takes_the_prediction_with_him(server: Server) -> None:
+    url = f"{server.url}/predictions/left"
+    first = Follower("PUT", url, json={"input": {"gate": "left"}})
+    first.until("start")
+    second = Follower("GET", url)
+    second.until("start")
+    first.close()
+    time.sleep(0.3)
+    assert server.get("/predictions/left").json()["status"] == "processing", "somebody still follows"
+    second.close()
+    assert ended(server, "left")["status"] == "canceled"
+
+
+def test_a_client_that_hangs_up_leaves_an_asynchronous_prediction(server: Server, project: Path) -> None:
+    put(server, "alone", {"gate": "alone", "items": 1}, Prefer="respond-async")
+    watcher = Follower("GET", f"{server.url}/predictions/alone")
+    watcher.until("start")
+    watcher.close()
+    time.sleep(0.2)
+    (project / "alone-0").touch()
+    assert ended(server, "alone")["status"] == "succeeded"
+
+
+def test_trainings_cannot_be_followed(server: Server) -> None:
+    answer = server.post("/trainings", json={"input": {}}, headers={"Accept": "text/event-stream"})
+    assert answer.status_code == 406
+    assert answer.json() == {"error": "Training endpoints do not support streaming responses."}
+
+
+def test_webhooks(server: Server, receiver: Receiver, project: Path) -> None:
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
+    answer = put(
+        server, "w1", {"input": {"items": 2, "gate": "w1"}, "webhook": f"{receiver.url}/hook?x=1"},
+        Prefer="respond-async", **trace,
+    )  # fmt: skip
+    assert answer.status_code == 202
+    receiver.wait(lambda items: any(item.body.get("output") == ["t0"] for item in items))
+    (project / "w1-0").touch()
+    receiver.wait(lambda items: any(item.body.get("output") == ["t0", "t1"] for item in items))
+    (project / "w1-1").touch()
+    items = receiver.until_completed()
+    first, *_, last = (item.body for item in items)
+    assert (first["id"], first["status"], first["logs"], first["metrics"]) == ("w1", "processing", "", {})
+    assert (last["status"], last["output"], last["logs"]) == ("succeeded", ["t0", "t1"], "step 0\nstep 1\n")
+    assert "input" not in last
+    outputs = [len(item.body.get("output", [])) for item in items]
+    assert outputs == sorted(outputs), "in order"
+    assert all(item.path == "/hook?x=1" for item in items)
+    head = items[0].headers
+    assert head["Content-Type"] == "application/json"
+    assert head["Authorization"] == "Bearer secret"
+    assert head["User-Agent"].startswith("cogsmith/")
+    assert (head["traceparent"], head["tracestate"]) == tuple(trace.values())
+    assert len({item.connection for item in items}) == 1, "the connection is kept"
+
+
+def test_webhooks_of_quick_predictions_are_not_many(server: Server, receiver: Receiver) -> None:
+    answer = server.post("/predictions", json={"input": {"items": 500}, "webhook": receiver.url})
+    assert answer.json()["status"] == "succeeded", "synchronous predictions tell their webhooks, too"
+    items = receiver.until_completed()
+    assert [item.body["status"] for item in items][-1] == "succeeded"
+    assert len(items) <= 3 + int((items[-1].at - items[0].at) / 0.2), "output and logs at most every 0.2 s"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "statuses"),
+    [
+        (["completed"], ["succeeded"]),
+        (["start", "completed"], ["processing", "succeeded"]),
+        (["start"], ["processing"]),
+    ],
+)
+def test_the_filter_of_webhooks(server: Server, receiver: Receiver, wanted: list[str], statuses: list[str]) -> None:
+    body = {"input": {"items": 1}, "webhook": receiver.url, "webhook_events_filter": wanted}
+    assert server.post("/predictions", json=body).json()["status"] == "succeeded"
+    receiver.wait(lambda items: len(items) >= len(statuses))
+    body = {"input": {}, "webhook": f"{receiver.url}/none", "webhook_events_filter": []}
+    assert server.post("/predictions", json=body).json()["status"] == "succeeded"
+    server.post("/predictions", json={"input": {}, "webhook": f"{receiver.url}/end"})
+    items = receiver.wait(lambda items: any(item.path == "/end" for item in items))
+    assert [item.body["status"] for item in items if item.path == "/"] == statuses
+    assert not [item for item in items if item.path == "/none"]
+
+
+def test_the_output_alone(server: Server, receiver: Receiver) -> None:
+    body = {"input": {"items": 3}, "webhook": receiver.url, "webhook_events_filter": ["output"]}
+    server.post("/predictions", json=body)
+    items = receiver.wait(lambda items: bool(items) and items[-1].body.get("output") == ["t0", "t1", "t2"])
+    assert items[-1].body["status"] == "succeeded", "nothing of it is lost for want of a `completed`"
+
+
+def test_completed_is_sent_again(server: Server, receiver: Receiver) -> None:
+    receiver.answer = lambda n: (503 if n < 3 else 200, {})
+    body = {"input": {"items": 0}, "webhook": receiver.url, "webhook_events_filter": ["completed"]}
+    server.post("/predictions", json=body)
+    items = receiver.wait(lambda items: len(items) >= 3)
+    assert items[0].body == items[1].body == items[2].body
+    assert items[2].at - items[1].at > items[1].at - items[0].at > 0.09, "with growing pauses"
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "http://", "ftp://x/y", "http://[::1", "http://127.0.0.1:1/", "http://a b/"]
+)
+def test_a_webhook_that_cannot_be_reached_harms_nobody(server: Server, url: str) -> None:
+    answer = server.post("/predictions", json={"input": {"items": 1}, "webhook": url})
+    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+
+
+def test_a_refused_webhook_is_not_sent_again(server: Server, receiver: Receiver) -> None:
+    receiver.answer = lambda n: (404, {})
+    body = {"id": "gone", "input": {}, "webhook": receiver.url, "webhook_events_filter": ["completed"]}
+    server.post("/predictions", json=body)
+    server.wait_for_output("the webhook of prediction gone was not delivered: status 404")
+    assert len(receiver.received) == 1
+
+
+def test_a_redirected_webhook(server: Server, receiver: Receiver) -> None:
+    receiver.answer = lambda n: (307, {"Location": "/there"}) if n == 1 else (200, {})
+    body = {"input": {}, "webhook": receiver.url, "webhook_events_filter": ["completed"]}
+    server.post("/predictions", json=body)
+    items = receiver.wait(lambda items: len(items) >= 2)
+    assert [item.path for item in items] == ["/", "/there"]
+    assert items[0].body == items[1].body
+
+
+def test_the_models_own_healthcheck(server: Server, project: Path) -> None:
+    assert server.health()["status"] == "READY"
+    put(server, "busy", {"gate": "busy"}, Prefer="respond-async")
+    (project / "sick").touch()
+    health = server.health()
+    assert (health["status"], health["setup"]["status"]) == ("UNHEALTHY", "succeeded")
+    assert health["user_healthcheck_error"] == "Healthcheck failed: user-defined healthcheck returned False"
+    (project / "raise").touch()
+    assert server.health()["user_healthcheck_error"] == "Healthcheck failed: RuntimeError: db gone"
+    (project / "sick").unlink()
+    (project / "raise").unlink()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        assert {health["status"] for health in pool.map(lambda _: server.health(), range(8))} == {"READY"}
+    server.post("/predictions/busy/cancel")
+    ended(server, "busy")
+
+
+def test_no_events_where_the_model_is_not_one_to_follow(tmp_path: Path) -> None:
+    with serving(tmp_path, MODEL, schema=schema()) as server:
+        answer = put(server, "x", {"items": 1}, Accept="text/event-stream")
+        assert answer.status_code == 406
+        assert answer.json()["error"].startswith("This model does not support streaming responses.")
+        assert put(server, "x", {"items": 1}, Accept="text/event-stream;q=0, */*").status_code == 200
+
+
+def test_a_short_history(tmp_path: Path) -> None:
+    more = {"COG_STREAM_HISTORY_CAPACITY": "3"}
+    with serving(tmp_path, MODEL, schema=schema(**{"x-cog-streaming": True}), **more) as server:
+        found = events(put(server, "x", {"items": 100}, Accept="text/event-stream"))
+        assert sum(kind == "output" for kind, _ in found) == 100, "who is there from the start misses nothing"
+        late = events(
+            requests.get(f"{server.url}/predictions/x", headers={"Accept": "text/event-stream"}, timeout=PATIENCE)
+        )
+        assert late == [
+            ("error", {"error": "SSE stream replay truncated; events were dropped", "skipped": len(found) - 3})
+        ]
+
+
+def test_the_end_waits_for_what_runs_and_its_webhooks(tmp_path: Path, receiver: Receiver) -> None:
+    with serving(tmp_path, MODEL, schema=schema()) as server:
+        receiver.answer = lambda n: (503 if n < 4 else 200, {})
+        body = {"input": {"gate": "end", "items": 1}, "webhook": receiver.url, "webhook_events_filter": ["completed"]}
+        assert put(server, "x", body, Prefer="respond-async").status_code == 202
+        server.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE
+        with pytest.raises(requests.ConnectionError):
+            while time.monotonic() < deadline:
+                server.get("/")
+                time.sleep(0.02)
+        threading.Timer(0.3, (tmp_path / "src/end-0").touch).start()
+        assert server.process.wait(PATIENCE) == 0
+        assert [item.body["status"] for item in receiver.received] == ["succeeded"] * 4
+        assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
+    with serving(tmp_path, MODEL, schema=schema()) as server:
+        assert put(server, "x", {"gate": "never"}, Prefer="respond-async").status_code == 202
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert server.process.poll() is None, "it waits for the prediction"
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
+
+
+TRAINED = """
+    import cog
+    def train(n: int) -> str:
+        return f"trained {n}"
+"""
+
+
+@pytest.mark.parametrize("mode", ["predict", "train"])
+def test_trainings(tmp_path: Path, mode: str) -> None:
+    both = document({"text": {"type": "string"}})
+    both["components"]["schemas"]["TrainingInput"] = {
+        "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
+    }  # fmt: skip
+    model = "def run(text: str = '') -> str: return 'ran ' + text\n"
+    with serving(
+        tmp_path, model, schema=both, arguments=("--x-mode", mode), files={"train.py": TRAINED},
+        COG_PREDICT_TYPE_STUB="run.py:run", COG_TRAIN_TYPE_STUB="train.py:train",
+    ) as server:  # fmt: skip
+        assert server.get("/").json()["trainings_url"] == "/trainings"
+        refused = server.post("/trainings", json={"input": {}})
+        assert refused.status_code == 422
+        assert refused.json()["detail"] == [
+            {"loc": ["body", "input", "n"], "msg": "Field required", "type": "value_error.missing"}
+        ]
+        answer = server.post("/trainings", json={"input": {"n": 3, "text": "dropped"}}).json()
+        assert (answer["status"], answer["output"]) == ("succeeded", "trained 3")
+        url = f"{server.url}/trainings/a"
+        wrong = requests.put(url, json={"id": "b", "input": {"n": 1}}, timeout=PATIENCE).json()
+        assert wrong["detail"][0]["msg"] == "training ID must match the ID supplied in the URL"
+        later = requests.put(url, json={"input": {"n": 1}}, headers={"Prefer": "respond-async"}, timeout=PATIENCE)
+        assert (later.status_code, later.headers["location"]) == (202, "/trainings/a")
+        deadline = time.monotonic() + PATIENCE
+        while (state := server.get("/trainings/a").json())["status"] != "succeeded":
+            assert time.monotonic() < deadline, state
+            time.sleep(0.01)
+        assert server.post("/trainings/a/cancel").status_code == 404
+        ran = server.post("/predictions", json={"input": {"n": 5} if mode == "train" else {"text": "x"}}).json()
+        assert ran["output"] == ("trained 5" if mode == "train" else "ran x")
+
+
+def test_kubernetes_is_told_when_it_is_ready(tmp_path: Path) -> None:
+    # The path is fixed, so this runs only where it can be written and nobody else uses it.
+    ready = Path("/var/run/cog/ready")
+    if ready.exists():
+        pytest.skip(f"{ready} exists already")
+    try:
+        ready.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        pytest.skip(f"cannot write {ready.parent}: {problem}")
+    source = "import os\nclass Runner:\n  def run(self, crash: bool = False): os._exit(1) if crash else None\n"
+    try:
+        with serving(tmp_path, source, KUBERNETES_SERVICE_HOST="10.0.0.1") as server:
+            assert ready.exists()
+            server.predict(crash=True)
+            assert server.wait("READY")["worker"]["last_exit"] == "Worker crashed: exit code 1"
+    finally:
+        ready.unlink(missing_ok=True)
+
+
+def test_many_connections_that_end_early(server: Server) -> None:
+    """Requests that are cut off in the head, in the body and before the answer leave nothing behind."""
+    port = int(server.url.rsplit(":", 1)[1])
+    body = b'{"input":{"items":1}}'
+    head = b"POST /predictions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    whole = head % len(body) + body
+    for length in range(0, len(whole) + 1, 5):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(whole[:length])
+    server.wait("READY")
+    assert server.predict(items=1)["output"] == ["t0"]
