@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builder.schema.inputs import Given, Input, build
-from builder.schema.literals import UNKNOWN, known
+from builder.schema.literals import known
 from builder.schema.names import Function
 from builder.schema.source import Module, Problem
 from builder.schema.types import input_type
+from builder.schema.values import UNKNOWN
 
 _POSITIONAL = ("name", "type", "default", "min", "max", "options", "help")
 _TODAY = {"default": "default", "min": "ge", "max": "le", "options": "choices", "help": "description"}

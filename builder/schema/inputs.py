@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from builder.schema.annotations import written
 from builder.schema.check import mismatch
-from builder.schema.literals import UNKNOWN, known, plain, unpacked
+from builder.schema.literals import known, unpacked
 from builder.schema.names import Function
 from builder.schema.source import FUNCTIONS, Definition, Module, Problem, statements
 from builder.schema.types import enum_type, input_type
+from builder.schema.values import UNKNOWN, plain
 
 _LIMITS = {"ge": "minimum", "le": "maximum", "min_length": "minLength", "max_length": "maxLength", "regex": "pattern"}
 _DEPTH = 10

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import ast
-import math
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from builder.schema.source import Definition, Module, base_names, member
+from builder.schema.values import (
+    BITS,
+    UNKNOWN,
+    NotLiteralError,
+    arithmetic,
+    constant,
+    formatted,
+    hashable,
+    item_at,
+    number,
+    ordered,
+    signed,
+)
 
-_OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.BitOr: operator.or_,
-    ast.BitAnd: operator.and_,
-    ast.BitXor: operator.xor,
-}
-_BITS = 128
-"""Longest integer that arithmetic may make."""
 _STEPS = 20_000
 """Most nodes and members that one value may take."""
 _LETTERS = 100_000
 """Longest text."""
 _DEPTH = 60
 """Deepest nesting, names followed included."""
-
-
-class NotLiteralError(ValueError):
-    """An expression whose value the source alone does not tell."""
-
-
-class Unknown:
-    """The value of an expression that only running the code would tell."""
-
-
-UNKNOWN = Unknown()
 
 
 def evaluate(node: ast.expr, *, module: Module, names: Mapping[str, Any] | None = None) -> Any:
@@ -81,23 +69,6 @@ def unpacked(node: ast.expr, *, module: Module, names: Mapping[str, Any] | None 
     return value if isinstance(value, dict) else None
 
 
-def plain(value: Any) -> Any:
-    """A value as a JSON document holds it: texts as keys, and whole floats without a fraction, as upstream writes."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
-        return int(value)
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if isinstance(value, dict):
-        return {_key(key): plain(item) for key, item in value.items()}
-    return value
-
-
-def _key(key: Any) -> str:
-    if key is None or isinstance(key, bool):
-        return {None: "null", True: "true", False: "false"}[key]
-    return str(key)
-
-
 class _Evaluation:
     """One expression; counts its steps."""
 
@@ -115,7 +86,7 @@ class _Evaluation:
 
         match node:
             case ast.Constant(value=value):
-                return _constant(value)
+                return constant(value)
             case ast.Name(id=name) if name in names:
                 if names[name] is UNKNOWN:
                     raise NotLiteralError
@@ -127,15 +98,18 @@ class _Evaluation:
             case ast.Dict():
                 return self._dict(node, inner)
             case ast.UnaryOp(op=op, operand=operand):
-                return _signed(op, inner(operand))
+                return signed(op, inner(operand))
             case ast.BinOp(left=left, op=op, right=right):
                 return self._binary(inner(left), op, inner(right))
             case ast.JoinedStr(values=parts):
-                return self._text("".join(map(_formatted, map(inner, parts))))
+                return self._text("".join(map(formatted, map(inner, parts))))
             case ast.FormattedValue(value=part, conversion=-1 | 115, format_spec=None):
-                return _formatted(inner(part))
+                return formatted(inner(part))
+            case ast.Subscript(value=holder, slice=ast.Slice(lower=lower, upper=upper, step=step)):
+                bounds = [None if part is None else inner(part) for part in (lower, upper, step)]
+                return slice_of(inner(holder), bounds)
             case ast.Subscript(value=holder, slice=key):
-                return _item(inner(holder), key if isinstance(key, ast.Slice) else inner(key))
+                return item_at(inner(holder), inner(key))
             case ast.Attribute(value=holder, attr=attr):
                 owner = module.resolve(holder)
                 if isinstance(owner, Module):
@@ -211,7 +185,7 @@ class _Evaluation:
         if isinstance(op, ast.Mult) and isinstance(left, (str, list)) and isinstance(right, int):
             self._spend(len(left) * max(right, 0))
             return left * right
-        return _arithmetic(_number(left), op, _number(right))
+        return arithmetic(number(left), op, number(right))
 
     def _call(self, node: ast.Call, module: Module, names: Mapping[str, Any], depth: int) -> Any:
         """The pure functions that lists of choices and descriptions are made with."""
@@ -248,15 +222,15 @@ class _Evaluation:
             case "list" | "tuple" | "iter", [value]:
                 return self._members(value)
             case (("set" | "frozenset"), [value]):
-                return list(dict.fromkeys(map(_hashable, self._members(value))))
+                return list(dict.fromkeys(map(hashable, self._members(value))))
             case "sorted", [value]:
-                return _ordered(self._members(value))
+                return ordered(self._members(value))
             case "len", [str() | list() | dict() as value]:
                 return len(value)
             case "next", [[first, *_]]:
                 return first
             case (("min" | "max"), [list() as values]) if values:
-                found = _ordered(values)
+                found = ordered(values)
                 return found[0] if name == "min" else found[-1]
             case (("min" | "max"), [_, _, *_]):
                 return self._function(name, [given])
@@ -264,7 +238,7 @@ class _Evaluation:
                 return str(value)
             case "int", [bool() | int() | float() as value]:
                 return int(value)
-            case "float", [bool() | int() as value] if abs(value) < 2**_BITS:
+            case "float", [bool() | int() as value] if abs(value) < 2**BITS:
                 return float(value)
             case "float", [float() as value]:
                 return value
@@ -298,85 +272,3 @@ def enumeration(definition: Definition) -> dict[str, Definition]:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if not name.startswith("_"):
                 found[name] = Definition(definition.module, value)
     return found
-
-
-def _constant(value: Any) -> Any:
-    if value is None or (isinstance(value, int) and value.bit_length() <= _BITS):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    if isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value):
-        return value
-    raise NotLiteralError
-
-
-def _number(value: Any) -> int | float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    raise NotLiteralError
-
-
-def _hashable(value: Any) -> Any:
-    if isinstance(value, (list, dict, Unknown)):
-        raise NotLiteralError
-    return value
-
-
-def _ordered(values: list[Any]) -> list[Any]:
-    texts = all(isinstance(value, str) for value in values)
-    return sorted(values if texts else map(_number, values))
-
-
-def _formatted(value: Any) -> str:
-    if isinstance(value, (str, bool, int, float)):
-        return str(value)
-    raise NotLiteralError
-
-
-def _signed(op: ast.unaryop, value: Any) -> Any:
-    match op:
-        case ast.USub():
-            return -_number(value)
-        case ast.UAdd():
-            return _number(value)
-        case ast.Not() if isinstance(value, bool):
-            return not value
-    raise NotLiteralError
-
-
-def _item(holder: Any, key: Any) -> Any:
-    try:
-        if isinstance(holder, (list, str)) and type(key) is int:
-            return holder[key]
-        if isinstance(holder, dict) and holder[_hashable(key)] is not UNKNOWN:
-            return holder[key]
-    except LookupError:
-        pass
-    raise NotLiteralError
-
-
-def _arithmetic(left: float, op: ast.operator, right: float) -> int | float:
-    result: int | float | complex
-    try:
-        match op:
-            case ast.Add():
-                result = left + right
-            case ast.Pow() if isinstance(left, float) or isinstance(right, float) or right < 0:
-                result = float(left) ** right
-            case ast.Pow() if right * max(int(left).bit_length(), 1) <= _BITS:
-                result = left**right
-            case ast.LShift() if isinstance(left, int) and isinstance(right, int) and 0 <= right <= _BITS:
-                result = left << right
-            case ast.RShift() if isinstance(left, int) and isinstance(right, int) and 0 <= right <= _BITS:
-                result = left >> right
-            case _ if type(op) in _OPERATORS:
-                result = _OPERATORS[type(op)](left, right)
-            case _:
-                raise NotLiteralError
-    except (ArithmeticError, TypeError) as problem:
-        raise NotLiteralError from problem
-    if isinstance(result, int) and result.bit_length() <= _BITS:
-        return result
-    if isinstance(result, float) and math.isfinite(result):
-        return result
-    raise NotLiteralError

@@ -7,10 +7,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from builder.errors import SchemaError
 from builder.schema.inputs import Input, parameters, read_input
-from builder.schema.literals import UNKNOWN, known
+from builder.schema.literals import known
 from builder.schema.names import Function
 from builder.schema.source import FUNCTIONS, Definition, Module, Problem, Project, lineage, statements
 from builder.schema.types import output_type
+from builder.schema.values import UNKNOWN
 
 Mode: TypeAlias = Literal["run", "train"]
 

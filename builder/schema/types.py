@@ -17,8 +17,9 @@ from builder.schema.annotations import (
     unknown,
     written,
 )
-from builder.schema.literals import UNKNOWN, known
+from builder.schema.literals import known
 from builder.schema.source import Module, Problem
+from builder.schema.values import UNKNOWN
 
 Schema: TypeAlias = dict[str, Any]
 

@@ -116,12 +116,3 @@ def run(x: str) -> str: ...
 def test_no_reference(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="no predict or train reference provided"):
         document(tmp_path, run=None, train=None, version="1")
-
-
-@pytest.mark.parametrize("example", ["hello-world", "resize", "embeddings"])
-def test_examples(example: str) -> None:
-    folder = HERE.parents[1] / "examples" / example
-    lines = (folder / "cog.yaml").read_text().splitlines()
-    run = next(line.partition(":")[2].strip().strip("\"'") for line in lines if line.startswith(("run:", "predict:")))
-    made = document(folder, run=run, train=None, version="1")
-    assert made["components"]["schemas"]["Input"]["properties"]
