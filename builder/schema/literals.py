@@ -19,6 +19,7 @@ from builder.schema.values import (
     number,
     ordered,
     signed,
+    slice_of,
 )
 
 _STEPS = 20_000
