@@ -43,7 +43,7 @@ def test_one_that_cannot_be_watched_is_ended(tmp_path: Path, monkeypatch: pytest
             patch.setattr(threading.Thread, "start", start)
             with pytest.raises(RuntimeError, match="new thread"):
                 worker.attach(on_message=print, on_text=print, on_exit=print)
-        assert len(descriptors()) == len(before) - 4, "the sockets and the pipes"
+        assert len(descriptors()) == len(before) - 5, "the sockets, the pipes, the shared memory"
 
     worker = spawn(tmp_path)
     asyncio.run(attach(worker))

@@ -9,20 +9,28 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import Dict, Set
+import time
+from typing import Dict
 
 MARK = "COGSMITH_WORKER"
 """The variable that marks a worker and what it starts; its value is another one for each worker."""
 
 
+LIMIT = 5.0
+"""Seconds after which a process that does not die is left: it waits for a device, and nothing can be done."""
+
+
 def end_family(leader: int, *, mark: str) -> None:
-    """Kill them all.  `leader` is the worker, not yet reaped: so its number cannot be another's."""
+    """Kill them all and wait until they are gone, so that what they hold, a GPU's memory say, is free.
+
+    `leader` is the worker, not yet reaped: so its number cannot be another's.
+    """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)  # a whole group at once: none of it can fork meanwhile
-    ended: Set[int] = set()
-    while True:  # until none is left that was forked meanwhile
-        found = {pid: group for pid, group in _family(leader, mark).items() if pid not in ended}
-        if not found:
+    until = time.monotonic() + LIMIT
+    while True:
+        found = _family(leader, mark)
+        if not found or time.monotonic() > until:
             return
         for group in set(found.values()) - {os.getpgrp()}:
             if group in found:  # led by one of them, so nobody else's
@@ -31,11 +39,11 @@ def end_family(leader: int, *, mark: str) -> None:
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        ended |= set(found)
+        time.sleep(0.002)
 
 
 def _family(leader: int, mark: str) -> Dict[int, int]:
-    """The processes of the family, each with its process group."""
+    """The processes of the family that live, each with its process group."""
     wanted = f"\0{MARK}={mark}\0".encode()
     found = {}
     for name in os.listdir("/proc"):
@@ -44,6 +52,8 @@ def _family(leader: int, mark: str) -> Dict[int, int]:
         with contextlib.suppress(OSError, IndexError, ValueError):
             with open(f"/proc/{name}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()  # after the name: state, parent, group, session
+            if fields[0] in (b"Z", b"X"):
+                continue
             if int(fields[3]) != leader:
                 with open(f"/proc/{name}/environ", "rb") as file:
                     if wanted not in b"\0" + file.read() + b"\0":

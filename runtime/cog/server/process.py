@@ -19,7 +19,17 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from cog.server.family import MARK, end_family
 from cog.server.family import how_it_ended as how_it_ended
-from cog.worker.protocol import CHUNK, Cancel, Check, ProtocolError, decode, encode, take_frame, whole_characters
+from cog.worker.protocol import (
+    CHUNK,
+    Cancel,
+    Check,
+    Log,
+    ProtocolError,
+    decode,
+    encode,
+    take_frame,
+    whole_characters,
+)
 from cog.worker.unfinished import Unfinished, make_shared
 
 PIPE_DELAY = 0.02
@@ -207,11 +217,16 @@ class WorkerProcess:
         return len(data)
 
     def _tell(self, source: str, data: bytes, *, last: bool = False) -> None:
+        text = self._characters(source, data, last=last)
+        if text:
+            self._on_text(source, text)
+
+    def _characters(self, source: str, data: bytes, *, last: bool = False) -> str:
+        """Bytes of a pipe as text; those of a character that is cut off wait for the rest of it."""
         data = self._tails[source] + data
         whole = len(data) if last else whole_characters(data)
         self._tails[source] = data[whole:]
-        if whole:
-            self._on_text(source, data[:whole].decode("utf-8", "replace"))
+        return data[:whole].decode("utf-8", "replace")
 
     def _read_socket(self) -> None:
         while True:
@@ -243,6 +258,9 @@ class WorkerProcess:
                 self._received.clear()
                 self.kill()
                 return
+            if type(message) is Log and message.raw:
+                text = self._characters(message.source, message.text.encode("utf-8", "surrogateescape"))
+                message = Log(message.id, message.source, text)
             try:
                 self._on_message(message)
             except Exception as problem:  # noqa: BLE001  # the messages behind it count, too

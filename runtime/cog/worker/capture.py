@@ -39,7 +39,6 @@ class Capture:
         self._poll = select.poll()
         for number in self._sources:
             self._poll.register(number, select.POLLIN)
-        self._tails = {"stdout": b"", "stderr": b""}
         self._partial: Dict[Any, bytes] = {}
         self._unfinished = unfinished
         self._noted: Dict[str, Any] = {}
@@ -64,7 +63,7 @@ class Capture:
                 return
             cut = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
             if len(data) - cut > LINE_MAX:
-                cut = len(data)
+                cut = whole_characters(data)
             if cut:
                 self._emit(owner, source, data[:cut])
             self._keep(key, data[cut:])
@@ -128,13 +127,10 @@ class Capture:
                 data = os.read(number, CHUNK)
             except OSError:  # empty, or closed by the model
                 return
-            short = len(data) < CHUNK
-            data = self._tails[source] + data
-            whole = whole_characters(data)
-            self._tails[source] = data[whole:]
-            if whole:
-                self._send(Log(self.sole, source, data[:whole].decode("utf-8", "replace")))
-            if short:
+            if data:
+                # The server reads the same pipe: only there the pieces of a character come together again.
+                self._send(Log(self.sole, source, data.decode("utf-8", "surrogateescape"), raw=True))
+            if len(data) < CHUNK:
                 return
 
     def _forked(self) -> None:

@@ -123,11 +123,15 @@ class Checked:
 
 @dataclasses.dataclass(frozen=True)
 class Log:
-    """Worker to server: text written to `source` (`stdout` or `stderr`); `id` None: by no prediction in particular."""
+    """Worker to server: text written to `source` (`stdout` or `stderr`); `id` None: by no prediction in particular.
+
+    `raw`: it is a piece of a stream of bytes that ends anywhere; those that are no text stand as `surrogateescape`.
+    """
 
     id: Optional[str]
     source: str
     text: str
+    raw: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
