@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_projects import error, one_of
@@ -40,6 +42,8 @@ class Runner(BaseRunner):
         if fail:
             raise ValueError("no such thing as " + words[0])
         content = file.read_text() if file else None
+        if content and len(content) > 1000:
+            content = f"{len(content)} characters, {file.suffix}"
         return json.dumps([words, count, content, os.environ.get("SAID")], ensure_ascii=False)
 """
 FILES = """
@@ -81,6 +85,86 @@ def test_inputs_of_all_kinds(cogsmith: Cogsmith, words: str, tmp_path: Path) -> 
     assert "naïve" in done.out
     assert "setting up" in done.err  # what the model prints is no data
     assert not {"\r", "\x1b"} & set(done.err)
+
+
+@pytest.mark.parametrize("form", ["-i", "--json"])
+def test_a_large_file(cogsmith: Cogsmith, words: str, tmp_path: Path, form: str) -> None:
+    """It is no part of the request, which the server would refuse: the model fetches it from this program."""
+    (tmp_path / "large.csv").write_text("x" * (120 << 20))
+    options = ["-i", "words=x", "-i", "file=@large.csv"]
+    if form == "--json":
+        options = ["--json", '{"words": ["x"], "file": "@large.csv"}']
+    done = cogsmith("run", words, *options, cwd=tmp_path)
+    output = json.loads(done.out)["output"] if form == "--json" else done.out
+    assert json.loads(output)[2] == f"{120 << 20} characters, .csv"
+
+
+def test_numbers_arrive_as_they_were_written(
+    cogsmith: Cogsmith, model: Callable[[Path, str], Path], tmp_path: Path
+) -> None:
+    """Also those that no 32-bit integer and no 32-bit float can hold."""
+    folder = model(
+        tmp_path / "n",
+        "from cog import BaseRunner\n\n\nclass Runner(BaseRunner):\n"
+        "    def run(self, seed: int, scale: float) -> list[str]:\n        return [repr(seed), repr(scale)]\n",
+    )
+    seed, scale = "123456789012345678901234567890", "0.30000000000000004"
+    for options in (
+        ["-i", f"seed={seed}", "-i", f"scale={scale}"],
+        ["--json", f'{{"seed": {seed}, "scale": {scale}}}', "-o", "/dev/stdout"],
+    ):
+        done = cogsmith("run", *options, cwd=folder)
+        output = json.loads(done.out)
+        assert (output["output"] if "--json" in options else output) == [seed, scale]
+
+
+def test_an_image_that_does_not_tell_its_inputs(
+    cogsmith: Cogsmith, model: Callable[[Path, str], Path], tmp_path: Path
+) -> None:
+    """As images of old have it: the label is missing, and the server is asked."""
+    folder = model(tmp_path / "mute", WORDS)
+    cogsmith("build", "--locked", "-t", "mute", cwd=folder)
+    cogsmith("image", "export", "mute", tmp_path / "mute-oci")
+    unlabelled(tmp_path / "mute-oci")
+    cogsmith("image", "import", tmp_path / "mute-oci", "-t", "mute")
+    done = cogsmith("run", "mute", "-i", "words=a", "-i", "count=3", cwd=tmp_path)
+    assert json.loads(done.out)[:2] == [["a"], 3]
+    done = cogsmith("run", "mute", "-i", "words=a", "-i", "count=9", cwd=tmp_path, ok=False)
+    assert 'invalid input "count": must be at most 5' in error(done, 13)
+
+
+def unlabelled(layout: Path) -> None:
+    """Take the schema's label out of an OCI layout's image."""
+
+    def change(descriptor: dict[str, Any], edit: Callable[[Any], None]) -> None:
+        path = layout / "blobs" / descriptor["digest"].replace(":", "/")
+        document = json.loads(path.read_text())
+        edit(document)
+        data = json.dumps(document).encode()
+        descriptor["digest"] = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        descriptor["size"] = len(data)
+        (layout / "blobs" / descriptor["digest"].replace(":", "/")).write_bytes(data)
+
+    index = json.loads((layout / "index.json").read_text())
+    change(
+        index["manifests"][0],
+        lambda manifest: change(
+            manifest["config"], lambda config: config["config"]["Labels"].pop("run.cog.openapi_schema")
+        ),
+    )
+    (layout / "index.json").write_text(json.dumps(index))
+
+
+def test_use_replicate_token(cogsmith: Cogsmith, model: Callable[[Path, str], Path], tmp_path: Path) -> None:
+    folder = model(
+        tmp_path / "t",
+        "from cog import BaseRunner, current_scope\n\n\nclass Runner(BaseRunner):\n"
+        "    def run(self) -> str:\n        return str(current_scope().context)\n",
+    )
+    refused = cogsmith("run", "--use-replicate-token", cwd=folder, ok=False, env={"REPLICATE_API_TOKEN": ""})
+    assert "Failed to find REPLICATE_API_TOKEN in the current environment" in error(refused, 13)
+    done = cogsmith("run", "--use-replicate-token", cwd=folder, env={"REPLICATE_API_TOKEN": "r8_x"})
+    assert done.out == "{'replicate_api_token': 'r8_x'}\n"
 
 
 def test_json_in_and_out(cogsmith: Cogsmith, words: str, tmp_path: Path) -> None:
