@@ -18,7 +18,7 @@ import time
 from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
 from cog.files import URLPath
-from cog.worker.plain import OutputError, key, location, media_type, scalar, unwrapped
+from cog.worker.plain import OutputError, UploadError, key, location, media_type, scalar, unwrapped
 from cog.worker.protocol import FileAt
 
 File = Dict[str, Any]
@@ -68,7 +68,7 @@ class Outputs:
         return Prepared(self._convert(value, [], files), files, last)
 
     def take(self, prepared: Prepared) -> Tuple[Any, List[File]]:
-        """JSON and the files that belong where it has None.  OutputError if they cannot be had or uploaded."""
+        """JSON and the files that belong where it has None.  OutputError if they cannot be had, UploadError if not uploaded."""
         if not prepared.files:
             return prepared.plain, []
         if self._upload_url is not None:
@@ -113,14 +113,14 @@ class Outputs:
                 _write(found.source, path)
                 streams.append(path)
             uploads.append(Upload(path, self._unique(found.name), media_type(found.name)))
+        self._yielded += [one.path for one in uploads if one.path not in streams and self._made_here(one.path)]
         try:
             urls = upload(uploads, to=self._upload_url)
         except (OSError, ValueError) as problem:
-            raise OutputError(f"Failed to upload output: {problem}") from problem
+            raise UploadError(f"Failed to upload output: {problem}") from problem
         finally:
             for path in streams:
                 os.unlink(path)
-        self._yielded += [one.path for one in uploads if one.path not in streams and self._made_here(one.path)]
         holder = [prepared.plain]
         for index, found in enumerate(prepared.files):
             place: Any = holder

@@ -17,6 +17,10 @@ class OutputError(Exception):
     """An output that cannot be sent."""
 
 
+class UploadError(OutputError):
+    """A file that could not be uploaded."""
+
+
 def scalar(value: Any, at: List[Any]) -> Any:
     """A string or number of a class of its own, an enum's too; OutputError if JSON cannot express it."""
     if isinstance(value, enum.Enum):

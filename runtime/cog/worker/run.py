@@ -22,7 +22,7 @@ from cog.scope import CURRENT, Scope
 from cog.worker.capture import PREDICTION
 from cog.worker.inputs import InputError, Signature
 from cog.worker.outputs import File, Outputs, file_clock
-from cog.worker.plain import OutputError
+from cog.worker.plain import OutputError, UploadError
 from cog.worker.protocol import Done, Metric, Output, Predict, Setup
 
 _PLAIN = frozenset((str, int, float, bool, list, dict, type(None)))
@@ -175,6 +175,8 @@ class Run:
             return
         if isinstance(problem, InputError):
             error = f"Input validation error: {problem}"
+        elif isinstance(problem, UploadError):
+            error = str(problem)
         elif isinstance(problem, OutputError):
             error = f"Prediction failed: {problem}"
         else:
