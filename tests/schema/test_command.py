@@ -50,7 +50,7 @@ def test_check(project: Path) -> None:
     text, words = [
         {"title": name, "type": kind, "x-order": 0} for name, kind in (("Text", "string"), ("Words", "array"))
     ]
-    words = {"items": {"type": "string"}, **words}
+    words = {"items": {"type": "string"}, "title": "Words", "type": "array", "x-order": 0}
     assert done.stdout.splitlines() == [
         "components.schemas.Input.properties.n.maximum: 10 in the model, was 9",
         f"components.schemas.Input.properties.text: no more in the model, was {json.dumps(text)}",
