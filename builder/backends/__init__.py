@@ -7,7 +7,7 @@ the packer in `builder.layers` does, which is why every backend gives the same d
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
@@ -36,12 +36,21 @@ class Backend(Protocol):
         """All that is missing here to carry out `plan`, each with what to do about it; empty when all is there."""
 
     def make(
-        self, plan: Plan, *, store: Store, local: Mapping[str, Path], fetch: Fetch, threads: int, report: Report
+        self,
+        plan: Plan,
+        *,
+        store: Store,
+        local: Mapping[str, Path],
+        fetch: Fetch,
+        threads: int,
+        report: Report,
+        elsewhere: Container[str] = frozenset(),
     ) -> Sequence[PackedLayer]:
         """Put every layer of `plan` into the store that is not there, and return all in the order of the plan.
 
         A base image's layers need not be there.  `local` maps sha256 → path of the files that need no download (the
         project's and the runtime's), `fetch` gets the others; `threads` bounds the work done at once.
+        A locked layer whose digest is `elsewhere` (where the image is going) need not be made.
         """
 
 

@@ -42,11 +42,19 @@ def check(plan: Plan) -> Sequence[str]:
 
 
 def make(
-    plan: Plan, *, store: Store, local: Mapping[str, Path], fetch: Fetch, threads: int, report: Report
+    plan: Plan,
+    *,
+    store: Store,
+    local: Mapping[str, Path],
+    fetch: Fetch,
+    threads: int,
+    report: Report,
+    elsewhere: Container[str] = frozenset(),
 ) -> Sequence[PackedLayer]:
     """Make the layers that the store lacks, at most `threads` at a time; the result is in the order of the plan."""
     layers = plan.layers
-    made = {i: found for i, layer in enumerate(layers) if (found := _present(layer, plan=plan, store=store))}
+    present = (_present(layer, plan=plan, store=store, elsewhere=elsewhere) for layer in layers)
+    made = {i: found for i, found in enumerate(present) if found is not None}
     # The largest first: the last layer to be made should not be the one that takes longest.
     missing = sorted((i for i in range(len(layers)) if i not in made), key=lambda i: (-_size(layers[i]), i))
     if missing:
@@ -95,15 +103,18 @@ def _check_sandbox(layers: Sequence[Layer]) -> None:
             raise BackendError("the Debian base must be configured in a sandbox", details="\n".join(problems))
 
 
-def _present(layer: Layer, *, plan: Plan, store: Store) -> PackedLayer | None:
-    """The layer, if nothing need be made: a base's layer always, ours if the store has its blob."""
+def _present(layer: Layer, *, plan: Plan, store: Store, elsewhere: Container[str]) -> PackedLayer | None:
+    """The layer, if nothing need be made: a base's layer always, ours if the store has its blob, or who gets it has."""
     if isinstance(layer, BaseLayer):
         return PackedLayer(digest=layer.digest, diff_id=layer.diff_id, size=layer.size, media_type=layer.media_type)
     key = layer_key(layer, compression=plan.compression, codec=plan.codec)
     if (found := store.layer(key)) is not None:
         return found
     locked = _locked(plan, key)
-    if locked is None or not store.has_blob(locked.digest):
+    if locked is None:
+        return None
+    here = store.has_blob(locked.digest)
+    if not here and locked.digest not in elsewhere:
         return None
     packed = PackedLayer(
         digest=locked.digest,
@@ -111,7 +122,8 @@ def _present(layer: Layer, *, plan: Plan, store: Store) -> PackedLayer | None:
         size=locked.size,
         media_type=oci.LAYER_MEDIA_TYPES[plan.compression],
     )
-    store.record_layer(key, packed)
+    if here:
+        store.record_layer(key, packed)
     return packed
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from builder.cli.settings import Settings
-from builder.errors import StoreError
+from builder.errors import RegistryError, StoreError
 from builder.oci import PackedLayer
 from builder.report import Report
 from builder.store import Store, StoredImage
@@ -19,12 +19,28 @@ BASE_DIGEST = "org.opencontainers.image.base.digest"
 def base_layers(
     image: StoredImage, *, store: Store, settings: Settings, report: Report
 ) -> Callable[[PackedLayer], None]:
-    """A function that brings a layer of the image's base into the store, from where the base came from."""
+    """A function that brings a layer into the store that is not there: the base's from where the base came from, others
+    from the repository that they were seen in last.
+    """
     annotations = image.manifest.get("annotations") or {}
     reference = annotations.get(BASE_NAME)
     lock = threading.Lock()
 
     def fetch(layer: PackedLayer) -> None:
+        from builder.registry import known
+
+        seen = known.repository_of(store, digest=layer.digest)
+        if seen is not None:
+            from builder.registry.client import Access
+            from builder.registry.pull import pull_layers
+
+            try:
+                pull_layers(seen, layers=[layer], store=store, access=Access(env=settings.env), report=report)
+            except RegistryError:
+                if not reference:
+                    raise
+            else:
+                return
         if not reference:
             raise StoreError(
                 f"the layer `{layer.digest}` of `{image.name}` is not in the store", hint="build the image again"

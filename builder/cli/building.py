@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder import __version__
 from builder.cli import locking, unchanged
@@ -24,6 +25,9 @@ from builder.cli.project import (
 from builder.cli.settings import Settings
 from builder.plan import BaseLayer
 from builder.store import Store, StoredImage
+
+if TYPE_CHECKING:
+    from builder.cli.elsewhere import Elsewhere
 
 BAGGAGE = (".git", ".venv", "venv", "__pycache__")
 """Folders at the top of a project that are rarely meant to be shipped."""
@@ -72,10 +76,11 @@ def build_project(
     options: BuildOptions | None = None,
     tag: str | None = None,
     platform: str | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> StoredImage:
     """Config to image, all the way; or the image that was built from the very same before.
 
-    `platform` is the one to build for, whatever `options` says of it.
+    `platform` is the one to build for, whatever `options` says of it.  Layers that are `elsewhere` are not made.
     """
     from builder.backends import assemble
 
@@ -102,12 +107,19 @@ def build_project(
             schema=schema,
         )
 
+    def recall(lock_text: str) -> StoredImage | None:
+        key = fingerprint(lock_text)
+        found = unchanged.recall(key, name=name, store=store)
+        if found is None and elsewhere is not None:
+            found = unchanged.recall(f"{key} {elsewhere.name}", name=name, store=store)
+        return found
+
     text = (
         None
         if options.fresh
         else locking.known_text(project, settings=settings, store=store, platform=wanted, locked=options.locked)
     )
-    if text is not None and (image := unchanged.recall(fingerprint(text), name=name, store=store)) is not None:
+    if text is not None and (image := recall(text)) is not None:
         return image
     lock, text = locking.get_lock(
         project,
@@ -127,11 +139,16 @@ def build_project(
         store=store,
         console=console,
         texts=[project.requirements],
+        elsewhere=frozenset() if elsewhere is None else elsewhere.layers_of(plan, store=store),
     )
     image = assemble.image(plan, layers=layers, store=store, name=name)
     # Under the text that was built from, never under that of a stale file: `--locked` must refuse it next time as well.
     made = [packed for layer, packed in zip(plan.layers, layers, strict=True) if not isinstance(layer, BaseLayer)]
-    unchanged.remember(fingerprint(text), image=image, made=made, store=store)
+    here = [packed for packed in made if store.has_blob(packed.digest)]
+    key = fingerprint(text)
+    if elsewhere is not None and len(here) < len(made):
+        key = f"{key} {elsewhere.name}"  # it counts for who pushes there, and not for a build
+    unchanged.remember(key, image=image, made=here, store=store)
     return image
 
 

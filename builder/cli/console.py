@@ -26,6 +26,12 @@ class Console:
         self._running: dict[str, tuple[int, int]] = {}
         self._drawn = 0.0
         self._lock = threading.Lock()
+        self._block: list[str] = []
+
+    @property
+    def live(self) -> bool:
+        """Whether progress is drawn."""
+        return self._live and not self._quiet
 
     def note(self, text: str) -> None:
         """Print one line, unless told to be quiet."""
@@ -62,11 +68,27 @@ class Console:
     def _line(self, text: str) -> None:
         with self._lock:
             if self._live:
-                self._stream.write(CLEAR)
+                self._erase()
             self._stream.write(text + "\n")
-            if self._live:
+            if self._block:
+                self._stream.write("\n".join(self._block))
+            elif self._live:
                 self._draw()
             self._stream.flush()
+
+    def block(self, lines: Sequence[str]) -> None:
+        """Draw several lines of progress in the place of those drawn before; none removes them."""
+        with self._lock:
+            if self.live:
+                self._erase()
+                width = max(0, _columns(self._stream) - 1)
+                self._block = [line[:width] for line in lines]
+                self._stream.write("\n".join(self._block))
+                self._stream.flush()
+
+    def _erase(self) -> None:
+        up = f"\x1b[{len(self._block) - 1}A\r\x1b[J" if len(self._block) > 1 else ""
+        self._stream.write(up or CLEAR)
 
     def _draw(self) -> None:
         done = sum(part for part, _ in self._running.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,7 @@ def make_layers(
     store: Store,
     console: Console,
     texts: Sequence[str] = (),
+    elsewhere: Container[str] = frozenset(),
 ) -> Sequence[PackedLayer]:
     """Have the layers of a plan made by the backend of that name, after it has said all that it lacks.
 
@@ -217,7 +218,9 @@ def make_layers(
         places = with_mirrors(tuple(remotes), debs=debs, mirrors=mirrors)
         return ensure(places, store=store, report=console, new_session=new_session)
 
-    return chosen.make(plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console)
+    return chosen.make(
+        plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console, elsewhere=elsewhere
+    )
 
 
 def check_name(name: str) -> str:

@@ -69,13 +69,13 @@ def may_pass(problem: OSError) -> bool:
     ) and not isinstance(problem, kinds.SSLError)
 
 
-def in_words(problem: OSError, *, brief: str) -> RegistryError:
+def in_words(problem: OSError, *, brief: str, hint: str | None = None) -> RegistryError:
     """What `requests` raised as an error of ours."""
     try:
         with network_problem(RegistryError, brief):
             raise problem
     except RegistryError as error:
-        hint = error.hint or "try again: what has arrived is not sent again"
+        hint = hint or error.hint or "try again: what has arrived is not sent again"
         return RegistryError(error.brief, details=error.details, hint=hint)
 
 

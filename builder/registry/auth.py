@@ -18,7 +18,8 @@ from builder import process
 from builder.errors import RegistryError
 from builder.reference import DEFAULT_REGISTRY, Reference
 
-_DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+_INLINE = "DOCKER_AUTH_CONFIG"
 _NOT_FOUND = b"credentials not found"
 _PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
@@ -44,11 +45,16 @@ class Challenge:
 def find_credentials(reference: Reference, *, env: Mapping[str, str]) -> Credentials | None:
     """The credentials for a repository (its registry written out), from the first file that has any.
 
-    The order: `$REGISTRY_AUTH_FILE`, `$DOCKER_CONFIG/config.json`, podman's files, Docker's.  `RegistryError` if a file
-    or a helper is broken.
+    The order: `$DOCKER_AUTH_CONFIG` (the content of such a file, as CI systems hand it over), `$REGISTRY_AUTH_FILE`,
+    `$DOCKER_CONFIG/config.json`, podman's files, Docker's.  `RegistryError` if a file or a helper is broken.
     """
-    for path in _files(env):
-        document = _read(path)
+    if env.get(_INLINE):
+        inline = _parse(env[_INLINE], name=f"${_INLINE}")
+        found = _in_file(inline, reference=reference, env=env, path=Path(f"${_INLINE}"))
+        if found is not None:
+            return found
+    for path in files(env):
+        document = read_file(path)
         if document is not None:
             found = _in_file(document, reference=reference, env=env, path=path)
             if found is not None:
@@ -68,7 +74,8 @@ def parse_challenges(header: str) -> list[Challenge]:
     return challenges
 
 
-def _files(env: Mapping[str, str]) -> Iterator[Path]:
+def files(env: Mapping[str, str]) -> Iterator[Path]:
+    """The files that may hold credentials, in the order they are asked."""
     home = Path(env.get("HOME") or "/")
     if env.get("REGISTRY_AUTH_FILE"):
         yield Path(env["REGISTRY_AUTH_FILE"])
@@ -81,17 +88,31 @@ def _files(env: Mapping[str, str]) -> Iterator[Path]:
         yield home / ".docker" / "config.json"
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def same_key(key: str, registry: str) -> bool:
+    """Whether an entry's key means that registry as a whole."""
+    return _normal(key) == _normal(registry)
+
+
+def read_file(path: Path) -> dict[str, Any] | None:
+    """The content of a file of credentials; none if there is no such file."""
     try:
-        document = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:
-        raise RegistryError(f"could not read `{path}`: {(problem.strerror or '').lower()}") from problem
+        raise RegistryError(
+            f"could not read `{path}`: {(problem.strerror or '').lower()}", hint="check who owns it"
+        ) from problem
+    return _parse(text, name=str(path))
+
+
+def _parse(text: str | bytes, *, name: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text) if text.strip() else {}
     except ValueError as problem:
-        raise RegistryError(f"`{path}` is not JSON: {problem}", hint="log in again, or repair the file") from problem
+        raise RegistryError(f"`{name}` is not JSON: {problem}", hint="log in again, or repair it") from problem
     if not isinstance(document, dict):
-        raise RegistryError(f"`{path}` is not a file of credentials")
+        raise RegistryError(f"`{name}` holds no credentials", hint="log in again, or repair it")
     return document
 
 
@@ -110,7 +131,7 @@ def _in_file(
         if isinstance(entry, dict) and (found := _entry(entry, key=key, path=path)) is not None:
             return found
     if document.get("credsStore"):
-        server = _DOCKER_HUB_KEY if reference.registry == DEFAULT_REGISTRY else reference.registry
+        server = DOCKER_HUB_KEY if reference.registry == DEFAULT_REGISTRY else reference.registry
         return _ask_helper(str(document["credsStore"]), server=server, env=env)
     return None
 
@@ -122,7 +143,7 @@ def _keys(reference: Reference) -> Iterator[str]:
         yield "/".join([reference.registry, *words[:count]])
     yield reference.registry
     if reference.registry == DEFAULT_REGISTRY:
-        yield _DOCKER_HUB_KEY
+        yield DOCKER_HUB_KEY
 
 
 def _normal(key: str) -> str:
@@ -164,12 +185,15 @@ def _ask_helper(name: str, *, server: str, env: Mapping[str, str]) -> Credential
         if _NOT_FOUND in out or _NOT_FOUND in err:
             return None
         details = process.explain([program, "get"], code, out + err)
-        raise RegistryError(f"`{program}` has no credentials for `{server}`", details=details)
+        hint = "see what it says, or log in again"
+        raise RegistryError(f"`{program}` has no credentials for `{server}`", details=details, hint=hint)
     try:
         answer = json.loads(out)
         username, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError) as problem:
-        raise RegistryError(f"`{program}` gave no credentials that can be read") from problem
+        raise RegistryError(
+            f"`{program}` gave no credentials that can be read", hint="log in again, or do without that program"
+        ) from problem
     if username == "<token>":
         return Credentials(identity_token=secret)
     return Credentials(username=username, password=secret)

@@ -11,8 +11,8 @@ from urllib.parse import urljoin, urlsplit
 from builder.errors import RegistryError
 from builder.fetch import PAUSES, TIMEOUT, network_problem
 from builder.reference import DEFAULT_REGISTRY, Reference
-from builder.registry.answers import PASSING, is_loopback, may_pass, refusal, retry_after
-from builder.registry.auth import find_credentials, parse_challenges
+from builder.registry.answers import PASSING, in_words, is_loopback, may_pass, refusal, retry_after
+from builder.registry.auth import Credentials, find_credentials, parse_challenges
 from builder.registry.places import Place, place
 from builder.registry.session import session_factory
 from builder.registry.token import Authorization, Token, ask_token, basic
@@ -57,11 +57,20 @@ class Client:
     `actions` (`pull`, `pull,push`) is what its tokens are for.
     """
 
-    def __init__(self, reference: Reference, *, access: Access, actions: str = "pull", at: Place | None = None) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        *,
+        access: Access,
+        actions: str = "pull",
+        at: Place | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
         self.place = at or place(reference, env=access.env)
         self.reference = self.place.reference
         self.access = access
         self._actions = actions
+        self._credentials = credentials
         self._new_session = access.new_session or session_factory(access.env, insecure=self.place.insecure)
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -98,7 +107,8 @@ class Client:
         Further `scopes` go into the same token.  An address of another host gets no credentials.  Raises what
         `requests` raises if there is no answer at all, and `RegistryError` if there is no way to authenticate.
         """
-        scope = " ".join([f"repository:{self.reference.repository}:{self._actions}", *scopes])
+        own_scope = [f"repository:{self.reference.repository}:{self._actions}"] if self.reference.repository else []
+        scope = " ".join([*own_scope, *scopes])
         target = urljoin(self._root(), url)
         own = urlsplit(target).netloc == urlsplit(self._root()).netloc
 
@@ -125,6 +135,14 @@ class Client:
             self._authenticate(header, scope=scope, known=token)
             response = send(self._tokens.get(scope))
         return response
+
+    def plain(self, method: str, path: str, **options: Any) -> requests.Response:
+        """A request to another path of the registry's host, without credentials."""
+        url = self.absolute(path)
+        with network_problem(RegistryError, f"could not reach the registry `{self.registry}`"):
+            return self._session().request(
+                method, url, auth=Authorization(None), timeout=TIMEOUT, **options, **self._options(url)
+            )
 
     def steadily(self, method: str, url: str, *, what: str, do: str = "get", **options: Any) -> requests.Response:
         """As `request`, again after what passes (a broken connection, 429, 5xx); `RegistryError` says what failed."""
@@ -190,16 +208,16 @@ class Client:
 
         for scheme in schemes[:-1]:
             url = f"{scheme}://{host}/v2/"
-            with network_problem(RegistryError, f"could not reach the registry `{self.registry}`"):
-                try:
-                    options = {"timeout": TIMEOUT, "auth": Authorization(None), **self._options(url)}
-                    answer = self._session().get(url, **options)
-                except requests.exceptions.SSLError:
+            try:
+                options = {"timeout": TIMEOUT, "auth": Authorization(None), **self._options(url)}
+                answer = self._session().get(url, **options)
+            except requests.exceptions.SSLError:
+                continue
+            except requests.exceptions.RequestException as problem:
+                if scheme == "https":
                     continue
-                except requests.exceptions.ConnectionError:
-                    if scheme == "http":
-                        raise
-                    continue
+                brief = f"could not reach the registry `{self.registry}`"
+                raise in_words(problem, brief=brief, hint="is it running, and is this its name and port?") from problem
             if answer.status_code != 400 or scheme == "https":  # a TLS server answers plain http with status 400
                 return scheme
         return schemes[-1]
@@ -215,7 +233,7 @@ class Client:
         with self._authenticating:
             if self._tokens.get(scope) is not known:  # another thread has just got a new one
                 return
-            credentials = find_credentials(self.reference, env=self.access.env)
+            credentials = self._credentials or find_credentials(self.reference, env=self.access.env)
             challenges = {challenge.scheme: challenge for challenge in parse_challenges(header)}
             if "bearer" in challenges:
 

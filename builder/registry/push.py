@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from builder.errors import ConfigError, RegistryError
 from builder.fetch import run_all
-from builder.oci import Descriptor, Document, PackedLayer
+from builder.oci import INDEX, Descriptor, Document, PackedLayer, document
 from builder.reference import Reference, parse
 from builder.registry import known
 from builder.registry.client import Access, Client
@@ -83,7 +83,7 @@ def push_image(
     job = _Job(image, client=client, store=store, access=access, report=report, manner=manner or Manner())
     manifest = Document(descriptor=image.descriptor, data=store.read_blob(image.digest))
     moved: tuple[Moved, ...] = ()
-    if not has_manifest(client, digest=image.digest):
+    if not has_manifest(client, image.descriptor):
         moved = job.blobs(tell)
     try:
         put_manifest(client, manifest, pointer=client.reference.pointer_to(image.digest))
@@ -97,10 +97,23 @@ def push_image(
     return Pushed(reference=reference, descriptor=image.descriptor, blobs=moved)
 
 
-def has_manifest(client: Client, *, digest: str) -> bool:
+def push_index(images: Sequence[StoredImage], *, to: Reference, access: Access) -> Descriptor:
+    """Put an index of images that are in the repository under the tag of `to`; its descriptor."""
+    entries = []
+    for image in images:
+        platform = {"architecture": str(image.config["architecture"]), "os": str(image.config["os"])}
+        entries.append({**image.descriptor.to_json(), "platform": platform})
+    index = document({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, media_type=INDEX)
+    client = Client(to, access=access, actions="pull,push")
+    put_manifest(client, index, pointer=client.reference.pointer_to(index.descriptor.digest))
+    return index.descriptor
+
+
+def has_manifest(client: Client, descriptor: Descriptor) -> bool:
     """Whether the repository has the manifest; it then has all that the manifest names."""
-    url, what = client.url(f"manifests/{digest}"), f"the manifest `{digest[:19]}`"
-    response = client.steadily("HEAD", url, what=what, do="look for", headers={"Accept": "*/*"})
+    url, what = client.url(f"manifests/{descriptor.digest}"), f"the manifest `{descriptor.digest[:19]}`"
+    # Registries know no `*/*`: what is not named is not there.
+    response = client.steadily("HEAD", url, what=what, do="look for", headers={"Accept": descriptor.media_type})
     if response.status_code in (200, 404):
         return response.status_code == 200
     raise client.refused(response, what=what, do="look for")
@@ -116,7 +129,9 @@ def put_manifest(client: Client, document: Document, *, pointer: str) -> request
         raise client.refused(response, what=what, do="push")
     said = response.headers.get("Docker-Content-Digest", "")
     if not said:
-        said = digest_of(client.get(f"manifests/{pointer}", headers={"Accept": "*/*"}, what=what).content)
+        said = digest_of(
+            client.get(f"manifests/{pointer}", headers={"Accept": document.descriptor.media_type}, what=what).content
+        )
     if said != digest:
         raise RegistryError(
             f"`{client.registry}` stored another manifest than the one pushed as {what}",
@@ -210,8 +225,10 @@ class _Job:
 
     def _origin(self, layer: PackedLayer) -> Origin | None:
         """The registry that an absent layer can be copied from, if one is known."""
-        seen = known.repository_of(self._store, digest=layer.digest) or self._base
-        if seen is None or seen.name == self._client.reference.name:
+        target = self._client.reference.name
+        places = (known.repository_of(self._store, digest=layer.digest), self._base)
+        seen = next((place for place in places if place is not None and place.name != target), None)
+        if seen is None:
             return None
         return Origin(seen, access=self._access, report=self._report)
 

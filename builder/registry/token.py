@@ -77,7 +77,7 @@ def ask_token(
             f"`{registry}` wants the password sent to `{host}` without encryption",
             hint="the token server must have an https address: tell who runs the registry",
         )
-    query = {"scope": scope.split(" ")}
+    query = {"scope": scope.split(" ")} if scope else {}
     service = challenge.parameters.get("service")
     if service:
         query["service"] = [service]

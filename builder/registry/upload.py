@@ -193,7 +193,7 @@ class _Upload:
 
     def _patch(self) -> None:
         end = min(self._offset + self._chunk, self._blob.size)
-        part = _Part(self._blob, start=self._offset, end=end, advance=self._advance)
+        part = self._part(self._offset, end)
         headers = {"Content-Type": _OCTETS, "Content-Range": f"{self._offset}-{end - 1}"}
         response = self._send("PATCH", self._location, headers=headers, part=part)
         if response.status_code == 413 and self._chunk > _LEAST_CHUNK:
@@ -212,7 +212,7 @@ class _Upload:
         part = None
         headers = {"Content-Type": _OCTETS}
         if self._offset < blob.size:
-            part = _Part(blob, start=0, end=blob.size, advance=self._advance)
+            part = self._part(0, blob.size)
         else:
             headers |= _EMPTY
         self._put_once = True
@@ -260,6 +260,14 @@ class _Upload:
         if response.status_code in PASSING:
             raise _Broken(self._refused(response), wait=retry_after(response))
         return response
+
+    def _part(self, start: int, end: int) -> _Part:
+        def advance(done: int) -> None:
+            if self._client.access.stop.is_set():
+                raise RegistryError("gave up", hint="another part failed first: see its error")
+            self._advance(done)
+
+        return _Part(self._blob, start=start, end=end, advance=advance)
 
     def _smaller(self, response: requests.Response) -> None:
         """Something on the way limits bodies: smaller chunks from now on."""
