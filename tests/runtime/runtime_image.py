@@ -150,6 +150,7 @@ def serving(
         port = probe.getsockname()[1]
     env = {
         "PATH": os.environ["PATH"],
+        "LOG_FORMAT": "console",
         "PORT": str(port),
         "TMPDIR": str(folder / "tmp"),
         "COG_PREDICT_TYPE_STUB": "run.py:Runner",

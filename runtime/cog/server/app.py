@@ -1,80 +1,94 @@
-"""The routes, as a FastAPI application.  Requests in, the service asked, answers out; no state of its own."""
+"""The application as the HTTP server sees it: life and death of the service, and the short way to the quick routes.
+
+What is not quick, or not there, goes to the FastAPI application (`pages.py`), which has every route.  Plain ASGI.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-from typing import Any, AsyncIterator, Callable, Dict, Optional, Tuple
-
-from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import cog
+from cog.server.answers import send_body, send_json
 from cog.server.endpoints import NO_EVENTS, NO_TRAINING_EVENTS, Endpoint, Endpoints, Family
-from cog.server.files import encode_json
 from cog.server.service import Service
 from cog.server.settings import Settings
+from cog.server.telemetry import CONTENT_TYPE, Metrics
 from cog.server.validation import InputSchema
 from cog.server.webhooks import Webhooks
 
 DRAIN = 20.0
 """Seconds that webhooks have to be delivered when the server ends."""
 
-DOCS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "docs.html")
-
-DOCS_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
-    "img-src 'self' data: http: https:; media-src 'self' data: http: https:; base-uri 'none'; form-action 'none'"
-)
-"""The page may talk to this server only, and show what a model made."""
-
-DISCOVERY = {
-    "cog_version": cog.__version__,
-    "docs_url": "/docs",
-    "healthcheck_url": "/health-check",
-    "openapi_url": "/openapi.json",
-    "predictions_cancel_url": "/predictions/{prediction_id}/cancel",
-    "predictions_idempotent_url": "/predictions/{prediction_id}",
-    "predictions_url": "/predictions",
-    "shutdown_url": "/shutdown",
-}
-
-TRAININGS = {
-    "trainings_cancel_url": "/trainings/{training_id}/cancel",
-    "trainings_idempotent_url": "/trainings/{training_id}",
-    "trainings_url": "/trainings",
-}
+RouteTo = Tuple[str, Tuple[str, ...], Endpoint]
 
 
-class Application(FastAPI):
-    """FastAPI, with a short cut for the paths where milliseconds count: past its middleware and its router."""
+class Application:
+    """Serves `routes` itself, and hands everything else to what `pages` makes.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.quick: Dict[Tuple[str, str], Endpoint] = {}
+    A parameter in the path of a route is `{identity}`, followed by nothing or by one word.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        webhooks: Webhooks,
+        routes: List[RouteTo],
+        pages: Callable[[], Any],
+    ) -> None:
+        self._service = service
+        self._webhooks = webhooks
+        self._routes = {(method, path): endpoint for path, methods, endpoint in routes for method in methods}
+        self._pages = pages
+        self._made: Any = None
+        self._making: Optional["asyncio.Future[Any]"] = None
+        self._hurried = asyncio.Event()
+
+    def hurry(self) -> None:
+        """End the waiting for what runs when the server ends."""
+        self._hurried.set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request."""
+        """Serve one request, or the whole life of the server."""
         if scope["type"] == "http":
-            found = self.quick.get((scope["method"], scope["path"]))
-            if found is not None:
-                await found(scope, receive, send)
-                return
-        await super().__call__(scope, receive, send)
+            found = self._routes.get((scope["method"], scope["path"])) or self._named(scope)
+            await (found or self._made or await self._rest())(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
 
+    def _named(self, scope: Any) -> Optional[Endpoint]:
+        first, _, rest = scope["path"][1:].partition("/")
+        identity, _, word = rest.partition("/")
+        if not identity or identity == "{identity}":
+            return None
+        pattern = f"/{first}/{{identity}}/{word}" if word else f"/{first}/{{identity}}"
+        if rest.count("/") > (1 if word else 0):
+            return None
+        scope["path_params"] = {"identity": identity}
+        return self._routes.get((scope["method"], pattern))
 
-class JSON(Response):
-    """A JSON body, compact."""
+    async def _rest(self) -> Any:
+        if self._making is None:
+            self._making = asyncio.get_running_loop().run_in_executor(None, self._pages)
+        self._made = await asyncio.shield(self._making)
+        return self._made
 
-    media_type = "application/json"
+    async def _live(self, receive: Any, send: Any) -> None:
+        await receive()
+        self._service.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._unless_hurried(self._service.drain())
+        await self._service.stop()
+        await self._unless_hurried(self._webhooks.drain(seconds=DRAIN))
+        await send({"type": "lifespan.shutdown.complete"})
 
-    def render(self, content: Any) -> bytes:
-        """The bytes of the body."""
-        return encode_json(content)
+    async def _unless_hurried(self, thing: Any) -> None:
+        tasks = [asyncio.ensure_future(thing), asyncio.ensure_future(self._hurried.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
 
 
 def make_app(
@@ -85,73 +99,50 @@ def make_app(
     document: Optional[bytes],
     parsed: Dict[str, Any],
     shut_down: Callable[[], None],
-) -> FastAPI:
+) -> Application:
     """The application.  `document` is the OpenAPI document as it lies in the image, `parsed` what it says.
 
-    When it ends, what runs is finished and webhooks are delivered; `app.state.hurry()` ends the waiting.
+    When it ends, what runs is finished and webhooks are delivered.
     """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.start()
-        yield
-        await _first(service.drain(), hurried.wait())
-        await service.stop()
-        await _first(webhooks.drain(seconds=DRAIN), hurried.wait())
-
-    hurried = asyncio.Event()
-    app = Application(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
-    app.state.hurry = hurried.set
     training_schema = InputSchema(parsed, name="TrainingInput")
-    discovery = {**DISCOVERY, **(TRAININGS if training_schema.present else {})}
+    metrics = Metrics()
+    service.observers.append(metrics)
 
+    async def health(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+        await send_json(send, await service.health())
+
+    async def numbers(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+        worker = service.worker
+        versions = {"cogsmith": cog.__version__, "python": worker.python}
+        text = metrics.text(
+            status=service.status, slots=worker.concurrency, restarts=worker.restarts, versions=versions
+        )
+        await send_body(send, 200, text, [(b"content-type", CONTENT_TYPE.encode())])
+
+    async def shutdown(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+        shut_down()
+        await send_json(send, {})
+
+    routes: List[RouteTo] = []
     for family in _families(settings, parsed, training_schema):
         endpoints = Endpoints(service, webhooks, family=family, history=settings.history)
-        collection = app.quick["POST", family.path] = Endpoint(endpoints.collection)
-        app.router.routes += [
-            Route(family.path, collection, methods=["POST"]),
-            Route(family.path + "/{identity}", Endpoint(endpoints.item), methods=["GET", "PUT"]),
-            Route(family.path + "/{identity}/cancel", Endpoint(endpoints.cancel), methods=["POST"]),
+        routes += [
+            (family.path, ("POST",), Endpoint(endpoints.collection)),
+            (family.path + "/{identity}", ("GET", "HEAD", "PUT"), Endpoint(endpoints.item)),
+            (family.path + "/{identity}/cancel", ("POST",), Endpoint(endpoints.cancel)),
         ]
+    routes += [
+        ("/health-check", ("GET", "HEAD"), Endpoint(health)),
+        ("/metrics", ("GET", "HEAD"), Endpoint(numbers)),
+        ("/shutdown", ("POST",), Endpoint(shutdown)),
+    ]
 
-    @app.exception_handler(HTTPException)
-    async def refuse(_: Request, problem: HTTPException) -> Response:
-        return Response(status_code=problem.status_code, headers=problem.headers)
+    def pages() -> Any:
+        from cog.server.pages import make_pages
 
-    @app.get("/")
-    async def root() -> Response:
-        return JSON(discovery)
+        return make_pages(routes, document=document, trainable=training_schema.present)
 
-    @app.get("/health-check")
-    async def health() -> Response:
-        return JSON(await service.health())
-
-    @app.get("/openapi.json")
-    async def openapi() -> Response:
-        if document is None:
-            return JSON({"error": "OpenAPI schema not available"}, status_code=503)
-        return Response(document, media_type="application/json")
-
-    @app.get("/docs")
-    async def docs() -> Response:
-        with open(DOCS, "rb") as file:
-            page = file.read()
-        return Response(page, media_type="text/html", headers={"Content-Security-Policy": DOCS_POLICY})
-
-    @app.post("/shutdown")
-    async def shutdown() -> Response:
-        shut_down()
-        return JSON({})
-
-    return app
-
-
-async def _first(*things: Any) -> None:
-    """Wait for one of them, and give the others up."""
-    tasks = [asyncio.ensure_future(thing) for thing in things]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
+    return Application(service, webhooks=webhooks, routes=routes, pages=pages)
 
 
 def _families(settings: Settings, parsed: Dict[str, Any], training_schema: InputSchema) -> Tuple[Family, Family]:

@@ -147,7 +147,9 @@ class Endpoints:
             files = await _files(given, schema, prediction.folder)
             early = state_of(prediction) if headers.detached and headers.wait is None else None
             try:
-                service.run(prediction, given, files=files, context=asked.context, mode=self._family.mode)
+                service.run(
+                    prediction, given, files=files, context={**headers.trace, **asked.context}, mode=self._family.mode
+                )
             except ValueError as refused:
                 raise RequestError(400, f"Failed to parse the request body as JSON: {refused}") from None
             if headers.events and subscriber is not None:

@@ -93,7 +93,7 @@ async def _serve(build: Callable[[Callable[[], None]], Any], *, listener: socket
     def signalled() -> None:
         if server.should_exit:
             server.force_exit = True
-            app.state.hurry()
+            app.hurry()
         shut_down()
 
     app = build(shut_down)

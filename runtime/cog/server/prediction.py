@@ -57,6 +57,7 @@ class Prediction:
         "stream",
         "version",
         "watchers",
+        "wrote",
     )
 
     def __init__(
@@ -78,6 +79,7 @@ class Prediction:
         self.metrics: Dict[str, Any] = {}
         self.finished = asyncio.Event()
         self.cancel_asked = False
+        self.wrote = False
         self.holders = 0
         """How many still need its files: answers, webhooks, the memory of it."""
         self.watchers: List[Watcher] = []
@@ -101,6 +103,7 @@ class Prediction:
 
     def log(self, source: str, text: str) -> None:
         """The model wrote something."""
+        self.wrote = True
         self._logs.append(text)
         if self.watchers:
             self._tell("log", {"data": text, "source": source})

@@ -40,7 +40,8 @@ class BusyError(Exception):
 class Service:
     """Hands predictions to a worker that is kept alive, and remembers them for a while.
 
-    `observers` are told by `began(prediction)`, `ended(prediction)` and `lost(reason)`.
+    `observers` are told by `began(prediction)`, `ended(prediction)`, `refused("busy" or "not_ready")`, `ready(seconds)`
+    of a setup, and `lost(reason)`.
     """
 
     def __init__(
@@ -128,8 +129,12 @@ class Service:
     def check(self) -> None:
         """Raise NotReadyError or BusyError if no prediction can be taken now."""
         if not self.worker.ready or self.worker.stopping:
+            for observer in self.observers:
+                observer.refused("not_ready")
             raise NotReadyError
         if len(self._running) >= self.worker.concurrency:
+            for observer in self.observers:
+                observer.refused("busy")
             raise BusyError
 
     def running(self, identity: str) -> Optional[Prediction]:
@@ -196,10 +201,13 @@ class Service:
         """What was written by nobody in particular is the only prediction's, if there is only one."""
         self._log(next(iter(self._running)) if len(self._running) == 1 else None, source, text)
 
-    def on_ready(self, ready: bool) -> None:
+    def on_ready(self, seconds: Optional[float]) -> None:
         """Of the supervisor: keeps the file that Kubernetes looks for."""
         if self._settings.kubernetes:
-            _mark(READY_FILE, present=ready)
+            _mark(READY_FILE, present=seconds is not None)
+        if seconds is not None:
+            for observer in self.observers:
+                observer.ready(seconds)
 
     def on_lost(self, reason: str) -> None:
         """Of the supervisor: ends what the worker was doing."""
@@ -229,6 +237,8 @@ class Service:
             raise
         finally:
             prediction.input = None
+            if prediction.wrote:
+                self._console.ended(prediction.id)
             text, files = size_of(prediction)
             self._recent.add(prediction, text=text, files=files)
             for observer in self.observers:
@@ -248,8 +258,8 @@ class Service:
             self.worker.kill()
 
     def _log(self, number: Optional[str], source: str, text: str) -> None:
-        self._console.pass_on(source, text)
         prediction = self._running.get(number) if number else None
+        self._console.pass_on(source, text, None if prediction is None else prediction.id)
         if prediction is not None:
             prediction.log(source, text)
         elif self.worker.setup.status == "starting":

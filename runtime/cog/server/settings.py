@@ -32,6 +32,7 @@ class Settings:
     setup_timeout: Optional[float] = None
     kubernetes: bool = False
     log_level: str = "info"
+    log_format: str = "json"
     upload_url: Optional[str] = None
     throttle: float = 0.5
     """Seconds between two webhook requests of one prediction that tell of logs or output."""
@@ -69,6 +70,7 @@ def parse(argv: List[str], *, environment: Mapping[str, str]) -> Settings:
         setup_timeout=_number(environment, "COG_SETUP_TIMEOUT", least=0, most=1 << 31) or None,
         kubernetes=bool(environment.get("KUBERNETES_SERVICE_HOST")),
         log_level=_log_level(environment.get("COG_LOG_LEVEL")),
+        log_format="console" if environment.get("LOG_FORMAT", "").strip().lower() == "console" else "json",
         upload_url=given.upload_url or None,
         throttle=_seconds(environment.get("COG_THROTTLE_RESPONSE_INTERVAL"), otherwise=0.5),
         history=_count(environment.get("COG_STREAM_HISTORY_CAPACITY"), otherwise=1024),

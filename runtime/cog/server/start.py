@@ -67,7 +67,7 @@ def _serve(
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)  # a request makes little that goes in circles
     gc.enable()
-    console = Console(level=settings.log_level)
+    console = Console(level=settings.log_level, form=settings.log_format)
     document, parsed = _read_document(console)
 
     settings = dataclasses.replace(settings, version=settings.version or _version(settings.ref, document))

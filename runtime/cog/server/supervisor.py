@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from typing import Any, Callable, Dict, List, Optional, Protocol
 
 from cog.server.console import Console
@@ -50,8 +51,8 @@ class Owner(Protocol):
     def on_text(self, source: str, text: str) -> None:
         """What it writes to its standard output or error."""
 
-    def on_ready(self, ready: bool) -> None:
-        """Predictions can be taken, or not any more."""
+    def on_ready(self, seconds: Optional[float]) -> None:
+        """Predictions can be taken, after a setup of so many seconds; None: not any more."""
 
     def on_lost(self, reason: str) -> None:
         """The worker is gone, and with it what it was doing."""
@@ -96,6 +97,7 @@ class Supervisor:
         self._console = console
         self._worker = first
         self._was_ready = False
+        self._began = 0.0
         self._deaths = 0
         self._setup_failures = 0
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -152,6 +154,7 @@ class Supervisor:
             return
         self._gone.clear()
         self._worker = worker
+        self._began = time.monotonic()
         settings = self._settings
         worker.send(
             Setup(
@@ -189,7 +192,7 @@ class Supervisor:
         self.concurrency = message.concurrency
         self.has_healthcheck = message.healthcheck
         self.setup.end("succeeded")
-        self._owner.on_ready(True)
+        self._owner.on_ready(time.monotonic() - self._began)
 
     def _setup_failed(self, error: str) -> None:
         self.setup.logs.append(f"{error}\n")
@@ -217,7 +220,7 @@ class Supervisor:
         if self.setup.status == "starting" and not self.stopping:
             self._setup_failed(f"Setup failed: {reason}")
         if was_ready:
-            self._owner.on_ready(False)
+            self._owner.on_ready(None)
         self._owner.on_lost("The server is shutting down" if self.stopping else reason)
         if self.stopping or self.given_up:
             return
