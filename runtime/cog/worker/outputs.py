@@ -68,7 +68,7 @@ class Outputs:
         return Prepared(self._convert(value, [], files), files, last)
 
     def take(self, prepared: Prepared) -> Tuple[Any, List[File]]:
-        """JSON and the files that belong where it has None.  OutputError if they cannot be had, UploadError if not uploaded."""
+        """JSON and the files that belong where it has None.  OutputError or UploadError if one cannot be had."""
         if not prepared.files:
             return prepared.plain, []
         if self._upload_url is not None:
