@@ -148,6 +148,12 @@ def has_strategy(env: Mapping[str, str]) -> bool:
     return "strategy" in _uv_settings(env) or bool(env.get("UV_INDEX_STRATEGY"))
 
 
+def has_torch_backend(env: Mapping[str, str]) -> bool:
+    """Whether uv was told which builds of PyTorch to take."""
+    tables = map(_read_toml, _uv_files(env))
+    return bool(env.get("UV_TORCH_BACKEND")) or any("torch-backend" in table.get("pip", {}) for table in tables)
+
+
 def _urls(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The index URLs that are set, with the name of each (`corp=https://...`) or none."""
     words = [

@@ -40,13 +40,14 @@ def split(
     where = env.get(VARIABLE, "").strip()
     named = {match[1] for line in mine if (match := _LOCAL.search(line))}
     wanted = named.pop() if len(named) == 1 else accelerator
-    if not mine or not wanted or asked.has_index or where == "off":
+    hashed = PACKAGES & {name for name, _ in asked.hashes}  # of files that the other indexes have
+    if not mine or not wanted or asked.has_index or hashed or where == "off":
         return asked.lines, None, ()
     if where:
         url = f"{where.rstrip('/')}/{wanted}"
         report.note(f"PyTorch for {wanted} comes from {indexes.without_user(url)}")
         return tuple(line for line in asked.lines if line not in mine), (url, mine), ()
-    if indexes.has_own(env) or env.get("UV_TORCH_BACKEND"):
+    if indexes.has_own(env) or indexes.has_torch_backend(env):
         return asked.lines, None, ()
     report.note(f"PyTorch for {wanted} comes from its own index ({VARIABLE}=off: from where all else does)")
     return asked.lines, None, ("--torch-backend", wanted)

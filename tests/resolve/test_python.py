@@ -14,6 +14,8 @@ from small_index import Index, Served, Told, make_wheel
 from builder.errors import ConfigError, ResolveError
 from builder.plan import Remote, Wheel
 from builder.resolve.python import resolve_python
+from builder.resolve.requirements import Requirements
+from builder.resolve.torch import split
 from builder.store import Store
 
 Resolve = Callable[..., tuple[tuple[Wheel, ...], tuple[Remote, ...]]]
@@ -345,3 +347,26 @@ def test_pytorch_of_the_users_own_settings_wins(resolve: Resolve, index: Index) 
     assert versions(resolve("torch==2.3.1", extra={"COGSMITH_TORCH_INDEX": "off"})) == {"torch": "2.3.1"}
     assert versions(resolve(f"--index-url {index.url}\ntorch==2.3.1", extra=unreachable)) == {"torch": "2.3.1"}
     assert versions(resolve("torch==2.3.1", extra=unreachable, accelerator="")) == {"torch": "2.3.1"}
+    named = f"torch==2.3.1 --hash=sha256:{sha256(next(index.files.glob('torch-*')))}"
+    assert versions(resolve(named, extra=unreachable)) == {"torch": "2.3.1"}
+
+
+def test_without_any_setting_uv_knows_where_pytorch_is(told: Told, tmp_path: Path) -> None:
+    # What uv is told; its own index of PyTorch is on no machine's loopback.
+    asked = Requirements(lines=("numpy", "torch==2.3.1"))
+
+    def told_uv(accelerator: str = "cpu", **env: str) -> tuple[str, ...]:
+        bare = {"HOME": os.fspath(tmp_path), "PIP_CONFIG_FILE": os.devnull, "XDG_CONFIG_DIRS": os.fspath(tmp_path)}
+        lines, only_from, more = split(asked, env={**bare, **env}, accelerator=accelerator, report=told)
+        assert (lines, only_from) == (asked.lines, None)
+        return more
+
+    assert told_uv() == ("--torch-backend", "cpu")
+    assert told_uv("cu126") == ("--torch-backend", "cu126")
+    assert told_uv("") == ()
+    assert told_uv(COGSMITH_TORCH_INDEX="off") == ()
+    assert told_uv(UV_TORCH_BACKEND="cu121") == ()
+    assert told_uv(PIP_EXTRA_INDEX_URL="https://a.invalid/simple") == ()
+    settings = tmp_path / "uv.toml"
+    settings.write_text('[pip]\ntorch-backend = "cu121"\n')
+    assert told_uv(UV_CONFIG_FILE=os.fspath(settings)) == ()
