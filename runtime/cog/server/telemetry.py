@@ -81,7 +81,7 @@ class Metrics:
         ]  # fmt: skip
         lines = [
             f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
-            + "".join(f"{name}{label} {value:.17g}\n" for label, value in rows)
+            + "".join(f"{name}{label} {float(value)!r}\n" for label, value in rows)
             for name, kind, text, rows in families
         ]
         return "".join([*lines, *self._histogram("cog_prediction_seconds")]).encode()
@@ -93,7 +93,7 @@ class Metrics:
             total += count
             bound = str(BUCKETS[index]) if index < len(BUCKETS) else "+Inf"
             yield f'{name}_bucket{{le="{bound}"}} {total}\n'
-        yield f"{name}_sum {self._seconds:.17g}\n{name}_count {total}\n"
+        yield f"{name}_sum {self._seconds!r}\n{name}_count {total}\n"
 
 
 def _labels(values: Dict[str, str]) -> str:
