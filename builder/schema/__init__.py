@@ -47,6 +47,11 @@ def read(project: Path, *, run: str | None, train: str | None, version: str) -> 
         ) from problem
     except Problem as problem:
         raise SchemaError(problem.message, details=problem.place, hint=problem.hint) from problem
+    except SchemaError as problem:
+        if not files.broken:
+            raise
+        details = [problem.details or "", *(f"not understood: {why}" for why in files.broken.values())]
+        raise SchemaError(problem.brief, details="\n".join(filter(None, details)), hint=problem.hint) from problem
     return Reading(document=whole, concurrency=runner.concurrency if runner else None)
 
 

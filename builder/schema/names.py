@@ -60,9 +60,10 @@ class Names:
                         self._import(bound, (alias.name if alias.asname else bound, "", 0), certain=certain)
                 case ast.If(body=inner, orelse=other):
                     self._collect([*inner, *other], certain=False)
-                case ast.Try(body=inner, handlers=handlers, orelse=other, finalbody=last):
-                    handled = (line for handler in handlers for line in handler.body)
-                    self._collect([*inner, *handled, *other, *last], certain=False)
+                case ast.Try() | ast.TryStar():
+                    handled = (line for handler in statement.handlers for line in handler.body)
+                    inner = [*statement.body, *handled, *statement.orelse, *statement.finalbody]
+                    self._collect(inner, certain=False)
                 case ast.With(body=inner):
                     self._collect(inner, certain=certain)
                 case _ if type(statement).__name__ == "TypeAlias":  # PEP 695, where this Python knows it

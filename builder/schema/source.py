@@ -46,6 +46,8 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._modules: dict[Path, Module] = {}
+        self.broken: dict[Path, str] = {}
+        """Files that others import and that cannot be read, and why."""
         self._found: dict[tuple[str, Path, int], Path | None] = {}
 
     def open(self, name: str) -> Module:
@@ -80,7 +82,13 @@ class Project:
         if key not in self._found:
             self._found[key] = self._locate(dotted, beside=beside, level=level)
         path = self._found[key]
-        return self.parse(path) if path is not None else None
+        if path is None or path in self.broken:
+            return None
+        try:
+            return self.parse(path)
+        except SchemaError as problem:  # it may not matter: what is asked for may be nothing that a schema needs
+            self.broken[path] = (problem.details or problem.brief).splitlines()[0]
+            return None
 
     def _locate(self, dotted: str, *, beside: Path, level: int) -> Path | None:
         parts = [part for part in dotted.split(".") if part]
@@ -231,9 +239,9 @@ def statements(body: Iterable[ast.stmt], *, depth: int = 20) -> Iterator[ast.stm
     """The statements of a block and of the conditions in it."""
     for statement in body:
         yield statement
-        if depth and isinstance(statement, (ast.If, ast.Try, ast.With)):
+        if depth and isinstance(statement, (ast.If, ast.Try, ast.TryStar, ast.With)):
             yield from statements(statement.body, depth=depth - 1)
-        if depth and isinstance(statement, (ast.If, ast.Try)):
+        if depth and isinstance(statement, (ast.If, ast.Try, ast.TryStar)):
             yield from statements(statement.orelse, depth=depth - 1)
 
 

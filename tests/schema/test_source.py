@@ -156,3 +156,14 @@ def test_syntax_errors_are_pointed_at(tmp_path: Path) -> None:
     assert line == "    def run(self) -> str"
     assert len(mark) == len(line) + 1
     assert "newer than" in (caught.value.hint or "")
+
+
+def test_a_file_that_is_no_python_matters_only_where_it_is_needed(tmp_path: Path) -> None:
+    files = {
+        "legacy.py": "x = 1\nprint 'x'\n",
+        "run.py": "import legacy\nfrom legacy import Kind\n@legacy.timed\ndef run(x: int) -> str: ...\n",
+    }
+    assert inputs(tmp_path, files, run="run.py:run")["x"]["type"] == "integer"
+    with pytest.raises(SchemaError, match=r"cannot resolve type 'Kind' \(imported from 'legacy'\)") as caught:
+        inputs(tmp_path, {"run.py": files["run.py"].replace("int", "Kind")}, run="run.py:run")
+    assert "not understood: legacy.py:2:1: Missing parentheses" in (caught.value.details or "")
