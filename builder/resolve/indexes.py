@@ -20,7 +20,7 @@ from builder.errors import ConfigError
 from builder.report import Report
 
 # What would answer instead of what is asked for, or look at this machine's own environments.
-_WITH_USER = re.compile(r"https?://[^\s/@\"']+@[^\s\"'#,\]}]+")
+_WITH_USER = re.compile(r"https?://[^\s/@\"']+@[^\s\"'#,\]}\\]+")
 
 _FILES = ("UV_BUILD_CONSTRAINT", "UV_CACHE_DIR", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE")
 """Variables of uv that name files, relative to where the user is."""
@@ -110,11 +110,11 @@ def credentials(env: Mapping[str, str], *, texts: Sequence[str] = ()) -> dict[st
     found: dict[str, tuple[str, str]] = {}
     for name, url in _urls(env):
         parts = urlsplit(url)
-        variable = "UV_INDEX_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
-        user = env.get(f"{variable}_USERNAME") if name else None
-        if parts.hostname and (user or parts.username):
-            password = env.get(f"{variable}_PASSWORD", "") if user else unquote(parts.password or "")
-            found.setdefault(origin(url), (user or unquote(parts.username or ""), password))
+        user = named_user(name, env=env)
+        if parts.hostname and user is None and parts.username:
+            user = unquote(parts.username), unquote(parts.password or "")
+        if parts.hostname and user is not None:
+            found.setdefault(origin(url), user)
     for text in texts:
         for match in _WITH_USER.finditer(text):
             url = re.sub(r"\$\{([A-Z0-9_]+)\}", lambda name: env.get(name[1], name[0]), match[0])
@@ -125,6 +125,22 @@ def credentials(env: Mapping[str, str], *, texts: Sequence[str] = ()) -> dict[st
         if entry.get("username") and "://" in entry.get("service", ""):
             found.setdefault(origin(entry["service"]), (entry["username"], entry.get("password") or ""))
     return found
+
+
+def named_user(name: str, *, env: Mapping[str, str]) -> tuple[str, str] | None:
+    """User and password that variables of uv or Poetry give to the index of that name."""
+    word = re.sub(r"[^A-Z0-9]", "_", name.upper())
+    for variable in (f"UV_INDEX_{word}", f"POETRY_HTTP_BASIC_{word}") if word else ():
+        user = env.get(f"{variable}_USERNAME")
+        if user:
+            return user, env.get(f"{variable}_PASSWORD", "")
+    return None
+
+
+def for_uv(name: str, user: tuple[str, str]) -> dict[str, str]:
+    """The variables that tell uv the user and password of the index of that name."""
+    variable = "UV_INDEX_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+    return {f"{variable}_USERNAME": user[0], f"{variable}_PASSWORD": user[1]}
 
 
 def trusted_hosts(env: Mapping[str, str]) -> tuple[str, ...]:

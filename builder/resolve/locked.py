@@ -5,6 +5,7 @@ Asks the indexes for the very files; what they lack comes from where the lock sa
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from builder.errors import ResolveError
@@ -19,7 +20,7 @@ from builder.store import Store
 def resolve_locked(
     locked: graph.Graph,
     *,
-    declared: Sequence[str],
+    declared: Mapping[str, str],
     python_version: str,
     platform: str,
     glibc: str,
@@ -29,20 +30,25 @@ def resolve_locked(
 ) -> tuple[tuple[Wheel, ...], tuple[Remote, ...]]:
     """The wheels that `locked` means for the image, sorted by name, and where each can be had.
 
-    `declared` are the indexes of the project itself: packages that the lock has from one of them are asked for there.
-    Else as `resolve_python`.  Raises `ResolveError` for what has no wheel, or is not what the lock says.
+    `declared` are the indexes of the project itself, URL to name: packages that the lock has from one of them are
+    asked for there.  Else as `resolve_python`.  Raises `ResolveError` for what has no wheel, or is not what the lock
+    says.
     """
     target = f"Python {python_version} on {platform}, glibc {glibc}"
     variables = graph.environment(python_version=python_version, platform=platform)
     packages = _buildable(graph.select(locked, variables=variables), locked=locked, report=report)
     tags = wheels.image_tags(python_minor=variables["python_version"], machine=uv.machine(platform), glibc=glibc)
     environment = indexes.uv_environment(env, report=report)
+    users = {url: user for url, name in declared.items() if (user := indexes.named_user(name, env=env))}
+    for url, user in users.items():
+        environment |= indexes.for_uv(declared[url], user)
     platform_name = uv.python_platform(platform, glibc=glibc)
     arguments = ["--no-deps", "--prerelease", "allow", "--python-version", python_version]
     found: dict[str, list[wheels.Offer]] = {}
     trouble: ResolveError | None = None
     for index, group in _by_index(packages, declared=declared).items():
-        for place in [["--default-index", index], []] if index else [[]]:
+        name = next((name for url, name in declared.items() if url.rstrip("/") == index.rstrip("/")), "")
+        for place in [["--default-index", f"{name}={index}" if name else index], []] if index else [[]]:
             # The same two ways as for the server's wheels (`resolve.runtime`): each may name files the other does not.
             for way in (["--python-platform", platform_name], ["--universal"]):
                 missing = [package for package in group if not found.get(package.name)]
@@ -58,9 +64,11 @@ def resolve_locked(
         if not candidates:
             raise trouble or _absent(package, locked=locked)
         chosen.append(wheels.choose(candidates, name=package.name, tags=tags, target=target))
-    made, remotes = wheels.complete(chosen, store=store, new_session=session_factory(environment))
+    known = {indexes.origin(url): user for url, user in users.items()}
+    new_session = session_factory(environment, known=known, texts=list(declared))
+    made, remotes = wheels.complete(chosen, store=store, new_session=new_session)
     _check(made, packages=packages, locked=locked)
-    return made, remotes
+    return made, tuple(dataclasses.replace(r, urls=tuple(map(indexes.without_user, r.urls))) for r in remotes)
 
 
 def _buildable(packages: Sequence[graph.Package], *, locked: graph.Graph, report: Report) -> tuple[graph.Package, ...]:
@@ -84,7 +92,7 @@ def _buildable(packages: Sequence[graph.Package], *, locked: graph.Graph, report
     return tuple(kept)
 
 
-def _by_index(packages: Iterable[graph.Package], *, declared: Sequence[str]) -> dict[str, list[graph.Package]]:
+def _by_index(packages: Iterable[graph.Package], *, declared: Iterable[str]) -> dict[str, list[graph.Package]]:
     known = {url.rstrip("/") for url in declared}
     groups: dict[str, list[graph.Package]] = {}
     for package in packages:

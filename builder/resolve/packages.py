@@ -18,13 +18,16 @@ from builder.store import Store
 
 @frozen
 class Packages:
-    """The requirements `text` in `folder`, or another tool's lock; `declared` are the project's own indexes."""
+    """The requirements `text` in `folder`, or another tool's lock.
+
+    `declared` are the project's own indexes, URL to name.
+    """
 
     project: Path
     text: str
     folder: Path
     locked: Graph | None
-    declared: tuple[str, ...]
+    declared: Mapping[str, str]
     requires_python: str
     accelerator: str
     store: Store
@@ -37,13 +40,13 @@ class Packages:
     ) -> Packages:
         """What `config` asks for; `text` is what `resolve.project.resolve` calls the requirements."""
         locked: Graph | None = None
-        declared: tuple[str, ...] = ()
+        declared: dict[str, str] = {}
         requires = ""
         folder = (project / config.python_requirements).parent if config.python_requirements else project
         if config.python_project:
             files = pyproject.loads(text)
             document = pyproject.table(files)
-            declared = tuple(url for url, _ in pyproject.indexes(document))
+            declared = {url: name for name, url, _ in pyproject.indexes(document)}
             requires = pyproject.requires_python(document)
             folder = project / files.folder
             if files.lock_name:

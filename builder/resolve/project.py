@@ -184,7 +184,8 @@ def _base(
     if suite is None:
         raise ConfigError(
             f"there is no Debian base with Python {config.python_version}",
-            hint="use python_version 3.11 or 3.13, or name an image that has this Python in `build.base_image`",
+            hint=f"use python_version {' or '.join(debian_pythons())}, or name an image that has this Python in"
+            " `build.base_image`",
         )
     from builder.resolve.debian import resolve_debian
 

@@ -142,20 +142,30 @@ def requirement_lines(files: Files, *, report: Report) -> tuple[str, ...]:
     if not project:
         report.warn(f"`{NAME}` has no `[project]`: the image has no Python packages")
     found = []
-    for url, default in indexes(document):
+    for _, url, default in indexes(document):
         found.append(f"{'--index-url' if default else '--extra-index-url'} {url}")
     return (*found, *lines)
 
 
-def indexes(document: Mapping[str, Any]) -> tuple[tuple[str, bool], ...]:
-    """The indexes that the project declares for uv, Poetry or PDM, and whether each replaces the default one."""
-    found: list[tuple[str, bool]] = []
+def named_indexes(text: str) -> tuple[tuple[str, str], ...]:
+    """Names and URLs of the indexes that a project declares; `text` is what `Files.dumps` gave, or anything else."""
+    if not text.startswith("{"):
+        return ()
+    try:
+        return tuple((name, url) for name, url, _ in indexes(table(loads(text))))
+    except (ConfigError, KeyError, TypeError, ValueError):
+        return ()
+
+
+def indexes(document: Mapping[str, Any]) -> tuple[tuple[str, str, bool], ...]:
+    """The indexes that the project declares for uv, Poetry or PDM: name, URL, whether it replaces the default one."""
+    found: list[tuple[str, str, bool]] = []
     for tool, key in (("uv", "index"), ("poetry", "source"), ("pdm", "source")):
         entries = _dig(document, "tool", tool).get(key, [])
         for entry in _list(entries):
             if isinstance(entry, dict) and isinstance(entry.get("url"), str):
                 default = entry.get("default") is True or entry.get("priority") == "default"
-                found.append((entry["url"], default))
+                found.append((str(entry.get("name", "")), entry["url"], default))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import fetch, process
-from builder.resolve import indexes
+from builder.resolve import indexes, pyproject
 
 if TYPE_CHECKING:
     import requests
@@ -25,9 +25,13 @@ def session_factory(
     """Makes sessions for the indexes of `environment`.
 
     `known` are users and passwords by origin that come before the others; `texts` may hold URLs with credentials
-    (requirements).  For origins that none of them knows netrc is asked, as requests does by itself.
+    (requirements, or `pyproject.Files.dumps`, whose named indexes may have users in variables).  For origins that none
+    of them knows netrc is asked, as requests does by itself.
     """
-    users = {**indexes.credentials(environment, texts=texts), **(known or {})}
+    named = [pair for text in texts for pair in pyproject.named_indexes(text)]
+    own = {indexes.origin(url): indexes.named_user(name, env=environment) for name, url in named}
+    users = {**indexes.credentials(environment, texts=texts), **{place: user for place, user in own.items() if user}}
+    users |= known or {}
     if environment.get("UV_KEYRING_PROVIDER") == "subprocess":
         users = {origin: _from_keyring(origin, user, env=environment) for origin, user in users.items()}
     trusted = indexes.trusted_hosts(environment)

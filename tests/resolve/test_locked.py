@@ -16,7 +16,7 @@ from small_index import Index, Served, Told
 from builder.config import Config
 from builder.errors import CogsmithError, ConfigError, ResolveError
 from builder.plan import Wheel
-from builder.resolve import foreign, graph, pyproject
+from builder.resolve import foreign, graph, indexes, pyproject
 from builder.resolve.packages import Packages
 from builder.resolve.wheels import UnsatisfiableError
 from builder.store import Store
@@ -322,13 +322,31 @@ def test_an_index_of_the_project_is_asked_for_what_it_has(
     tmp_path: Path,
     serve: Callable[..., Served],
 ) -> None:
-    served = serve(world.index.root)
+    served = serve(world.index.root, user="me:secret")
     url = f"http://{served.host}/simple"
     text = POETRY.replace("[metadata]", f'[package.source]\ntype = "legacy"\nurl = "{url}"\n[metadata]')
-    project = PYPROJECT.replace("top[more]>=1", "unwanted") + f'[[tool.poetry.source]]\nname = "x"\nurl = "{url}/"\n'
-    world.write("poetry.lock", text, project=project)
-    found = resolve(env={"PIP_INDEX_URL": Index(tmp_path / "empty").url})
-    assert [wheel.name for wheel in found] == ["unwanted"]
+    source = f'[[tool.poetry.source]]\nname = "my-own"\nurl = "{url}/"\n'
+    world.write("poetry.lock", text, project=PYPROJECT.replace("top[more]>=1", "unwanted") + source)
+    env = {"PIP_INDEX_URL": Index(tmp_path / "empty").url}
+    with pytest.raises(ResolveError, match="refused access"):
+        resolve(env=env)
+    for kind in ("POETRY_HTTP_BASIC_MY_OWN", "UV_INDEX_MY_OWN"):
+        found = resolve(env={**env, f"{kind}_USERNAME": "me", f"{kind}_PASSWORD": "secret"})
+        assert [wheel.name for wheel in found] == ["unwanted"]
+
+
+def test_users_of_named_indexes_are_found_again_for_downloads(world: World) -> None:
+    (world.project / "pyproject.toml").write_text(
+        '[[tool.uv.index]]\nname = "corp"\nurl = "https://a.invalid/simple"\n'
+        '[[tool.pdm.source]]\nname = "x"\nurl = "https://me:pw@b.invalid/simple"\n'
+    )
+    text = pyproject.find_files(world.project, name=".").dumps()
+    assert pyproject.named_indexes(text) == (
+        ("corp", "https://a.invalid/simple"),
+        ("x", "https://me:pw@b.invalid/simple"),
+    )
+    assert indexes.credentials({}, texts=[text]) == {"https://b.invalid:": ("me", "pw")}
+    assert pyproject.named_indexes("numpy\n{") == pyproject.named_indexes("{") == ()
 
 
 @pytest.mark.parametrize(
