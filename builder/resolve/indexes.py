@@ -152,6 +152,15 @@ def trusted_hosts(env: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(host.rpartition("://")[2].rstrip("/") for host in hosts)
 
 
+def wants_system_certificates(env: Mapping[str, str]) -> bool:
+    """Whether uv was told to trust what the system trusts."""
+    names = ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS")
+    tables = map(_read_toml, _uv_files(env))
+    return any(_is_true(env.get(name, "")) for name in names) or any(
+        table.get("system-certs") is True or table.get("native-tls") is True for table in tables
+    )
+
+
 def has_own(env: Mapping[str, str]) -> bool:
     """Whether the user set any index or folder of packages, in uv's words or in pip's."""
     return bool({"default", "extra", "links"} & _uv_settings(env)) or any(

@@ -36,10 +36,16 @@ def session_factory(
         users = {origin: _from_keyring(origin, user, env=environment) for origin, user in users.items()}
     trusted = indexes.trusted_hosts(environment)
 
+    bundle = next((environment[k] for k in ("SSL_CERT_FILE", "SSL_CERT_DIR") if environment.get(k)), "")
+    if not bundle and indexes.wants_system_certificates(environment):
+        import ssl
+
+        places = ssl.get_default_verify_paths()
+        bundle = places.cafile or places.capath or ""
+
     def new_session() -> requests.Session:
         session = fetch.default_session()
         session.auth = _auth(users) if users else None
-        bundle = next((environment[k] for k in ("SSL_CERT_FILE", "SSL_CERT_DIR") if environment.get(k)), "")
         if bundle and Path(bundle).exists():
             session.verify = bundle
         client = environment.get("SSL_CLIENT_CERT", "")

@@ -118,7 +118,9 @@ def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     server.server_close()
 
 
-def test_certificates_and_trusted_hosts(env: dict[str, str], secure: tuple[str, Path], tmp_path: Path) -> None:
+def test_certificates_and_trusted_hosts(
+    env: dict[str, str], secure: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url, certificate = secure
     with pytest.raises(requests.exceptions.SSLError):
         status(url, env)
@@ -128,7 +130,12 @@ def test_certificates_and_trusted_hosts(env: dict[str, str], secure: tuple[str, 
     assert status(url, {**env, "UV_INSECURE_HOST": url.split("/")[2]}) == 200
     with pytest.raises(requests.exceptions.SSLError):
         status(url, {**env, "PIP_TRUSTED_HOST": "127.0.0.2"})
+    monkeypatch.setenv("SSL_CERT_FILE", os.fspath(certificate))  # what OpenSSL takes for the system's
+    assert status(url, {**env, "UV_SYSTEM_CERTS": "1"}) == 200
+    assert status(url, {**env, "UV_NATIVE_TLS": "true"}) == 200
     settings = tmp_path / "uv.toml"
+    settings.write_text("native-tls = true\n")
+    assert status(url, {**env, "UV_CONFIG_FILE": os.fspath(settings)}) == 200
     settings.write_text('allow-insecure-host = ["127.0.0.1"]\n')
     assert status(url, {**env, "UV_CONFIG_FILE": os.fspath(settings)}) == 200
 
