@@ -84,7 +84,8 @@ def unquoted(node: ast.expr, *, module: Module) -> ast.expr:
             node = _parsed(node, module=module)
         elif isinstance(node, ast.Subscript) and module.final(node.value) == "Annotated":
             kind, *notes = arguments(node)
-            if any(module.final(note.func if isinstance(note, ast.Call) else note) == "Opaque" for note in notes):
+            called = [note.func if isinstance(note, ast.Call) else note for note in notes]
+            if any(module.resolve(note) in {"cog.Opaque", "Opaque"} for note in called):
                 return node
             node = kind
         else:
@@ -150,8 +151,8 @@ def written(node: ast.expr) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def unknown(leaf: Leaf) -> Problem:
-    """What to say of a type that the source does not tell of."""
+def unknown(leaf: Leaf, *, output: bool, hint: str) -> Problem:
+    """What to say of a type that the source does not tell of; `hint` says which types there are."""
     name = written(leaf.node)
     origin = leaf.module.imported_from(leaf.node)
     if origin:
@@ -159,5 +160,11 @@ def unknown(leaf: Leaf) -> Problem:
             f"cannot resolve type '{name}' (imported from '{origin}') - external types cannot be statically analyzed."
             f" If this is a JSON-shaped third-party type, {OPAQUE_HINT.format(name)}"
         )
-        return Problem(message, module=leaf.module, node=leaf.node)
-    return Problem(f"unsupported type: {name}", module=leaf.module, node=leaf.node)
+        return Problem(message, module=leaf.module, node=leaf.node, hint=hint)
+    if not output:
+        return Problem(f"unsupported type: {name}", module=leaf.module, node=leaf.node, hint=hint)
+    message = (
+        f"cannot resolve type '{name}' - it is not a primitive type (str, int, float, bool, Path)"
+        " and no BaseModel definition was found in the project"
+    )
+    return Problem(message, module=leaf.module, node=leaf.node, hint=hint)

@@ -40,6 +40,7 @@ _SCALARS: dict[str, Schema] = {
 _DICTS = frozenset({"dict", "Dict"})
 _ITERATORS = frozenset({"Iterator", "AsyncIterator", "Generator", "AsyncGenerator", "Iterable", "AsyncIterable"})
 _CONCATENATES = frozenset({"ConcatenateIterator", "AsyncConcatenateIterator"})
+_OUTPUT_HINT = "outputs are str, int, float, bool, Path, dict, a `BaseModel`, or lists and iterators of these"
 _INPUT_HINT = "inputs are str, int, float, bool, Path, Secret, dict, a list of these, Optional or a union of these"
 
 
@@ -87,7 +88,7 @@ def _input(leaf: Leaf, *, around: Around) -> Schema:
         return dict(_SCALARS["dict"])
     definition = module.definition(leaf.node)
     if definition is None or not isinstance(definition.node, ast.ClassDef):
-        raise unknown(leaf)
+        raise unknown(leaf, output=False, hint=_INPUT_HINT)
     from builder.schema.models import base_kind  # many models have no classes of this kind
 
     if base_kind(definition) == "TypedDict":
@@ -228,9 +229,8 @@ def _output_leaf(leaf: Leaf, *, around: Around) -> Schema:
         if name == "Literal":
             return _literal(leaf)
         kind = name or written(leaf.node.value)
-        hint = "outputs are str, int, float, bool, Path, dict, a `BaseModel`, or lists and iterators of these"
         message = f"unsupported output type: {kind}[...] is not a supported output type"
-        raise Problem(message, module=module, node=leaf.node, hint=hint)
+        raise Problem(message, module=module, node=leaf.node, hint=_OUTPUT_HINT)
     if name in _SCALARS:
         return dict(_SCALARS[name])
     if name in LISTS:
@@ -240,4 +240,4 @@ def _output_leaf(leaf: Leaf, *, around: Around) -> Schema:
     typed_dict = functional(leaf, around=around, field_type=field_type)
     if typed_dict is not None:
         return typed_dict
-    raise unknown(leaf)
+    raise unknown(leaf, output=True, hint=_OUTPUT_HINT)

@@ -158,6 +158,7 @@ def test_separators_and_keyword_only(tmp_path: Path) -> None:
         ("x", "parameter 'x' on run has no type annotation", "x"),
         ("x: Unknown", "unsupported type: Unknown", "Unknown"),
         ("x: Thing", "cannot resolve type 'Thing' (imported from 'elsewhere')", "Thing"),
+        ("x: Annotated[Thing, torch.Opaque]", "cannot resolve type 'Thing' (imported from 'elsewhere')", "Thing"),
         ("x: torch.Tensor", "cannot resolve type 'torch.Tensor' (imported from 'torch')", "torch"),
         ("x: List[Optional[Path]]", "nested generics like List[Optional[Path]] are not supported", "List"),
         ("x: list[list[Secret]]", "nested generics like list[list[Secret]] are not supported", "list"),

@@ -100,6 +100,7 @@ def test_other_models(tmp_path: Path, kind: str) -> None:
         ("ConcatenateIterator[int]", "ConcatenateIterator element type must be str, got int"),
         ("tuple[int, int]", "unsupported output type: tuple[...] is not a supported output type"),
         ("Plain", "unsupported output type: Plain is neither"),
+        ("Nothing", "cannot resolve type 'Nothing' - it is not a primitive type (str, int, float, bool, Path)"),
     ],
 )
 def test_outputs_that_are_refused(tmp_path: Path, returns: str, message: str) -> None:
