@@ -56,6 +56,15 @@ def attempt(
     return done.returncode, done.stdout, done.stderr
 
 
+def detach(argv: Sequence[str]) -> bool:
+    """Start a program that outlives this one and shares none of its streams; whether there is such a program."""
+    if shutil.which(argv[0]) is None:
+        return False
+    quiet = subprocess.DEVNULL
+    subprocess.Popen(list(argv), stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+    return True
+
+
 def explain(command: Sequence[str], code: int, output: bytes, *, cwd: Path | None = None) -> str:
     """What a person needs to reproduce a failed command: the command, how it ended, its last lines."""
     ended = f"exit code {code}" if code >= 0 else f"signal {-code}"

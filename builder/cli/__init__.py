@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("builder.cli.run:run", "Run one prediction"),
     "serve": ("builder.cli.serve:serve", "Serve predictions over HTTP"),
     "exec": ("builder.cli.exec:exec_", "Run a command in the image's environment"),
+    "playground": ("builder.cli.playground:playground", "Try a served model in the browser"),
     "init": ("builder.cli.init:init", "Begin a project"),
     "doctor": ("builder.cli.doctor:doctor", "Check the project and this machine, and mend what can be"),
     "schema": ("builder.cli.schema:command", "Print the inputs and outputs of a model"),

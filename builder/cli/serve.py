@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -18,6 +19,7 @@ from builder.engine import container, server
 from builder.store import Store
 
 PORT = 8393
+PLAYGROUND_PORT = 9000
 
 
 @click.command(cls=Command, epilog="Example: cogsmith serve -p 8080 my-model")
@@ -27,6 +29,14 @@ PORT = 8393
 )
 @click.option("--host", default=server.LOOPBACK, show_default=True, help="Address to listen at.")
 @click.option("--upload-url", metavar="URL", help="Where the model's output files are put, instead of in its answers.")
+@click.option("--playground", is_flag=True, help="Serve a page to try the model with, too.")
+@click.option(
+    "--playground-port",
+    type=click.IntRange(0, 65535),
+    default=PLAYGROUND_PORT,
+    show_default=True,
+    help="Port of that page.",
+)
 @env_option
 @gpus_option
 @project_options
@@ -38,6 +48,8 @@ def serve(
     port: int,
     host: str,
     upload_url: str | None,
+    playground: bool,
+    playground_port: int,
     env: tuple[str, ...],
     gpus: str | None,
     options: BuildOptions,
@@ -75,12 +87,28 @@ def serve(
         signal.signal(signal.SIGTERM, _interrupt)
         with running:
             console.note(f"Serving at http://{'localhost' if host == server.LOOPBACK else host}:{port}")
+            if playground:
+                stack.enter_context(_playground(host, port=port, page_port=playground_port, console=console))
             try:
                 code = running.container.wait()
             except KeyboardInterrupt:
                 console.note("Stopping")
                 return
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _playground(host: str, *, port: int, page_port: int, console: Console) -> Iterator[None]:
+    """The page, beside the server."""
+    from builder.cli.playground import WEBHOOK_HOST, address
+    from builder.engine import playground as page
+
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    with page.serving(
+        host=server.LOOPBACK, port=page_port, target=f"http://{name}:{port}", webhook_host=WEBHOOK_HOST
+    ) as bound:
+        console.note(f"Playground at {address(server.LOOPBACK, bound)}")
+        yield
 
 
 def _interrupt(*_: object) -> None:

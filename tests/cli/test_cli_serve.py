@@ -85,6 +85,68 @@ def test_serve_until_told(
     assert not is_ready(port)
 
 
+def test_serve_with_a_playground(started: Callable[..., subprocess.Popen[str]]) -> None:
+    """The model answers through the page's proxy, and its webhooks find this machine by name."""
+    port, page = free_port(), free_port()
+    server = started("serve", "hello", "-p", str(port), "--playground", "--playground-port", str(page))
+    assert eventually(lambda: is_ready(port) or server.poll() is not None)
+    assert server.poll() is None
+    assert eventually(lambda: is_ready_below(page))
+    hook = ask(page, "/config")["webhook"]
+    assert hook.startswith(f"http://host.docker.internal:{page}/")
+    body = {"input": {"text": "hooks"}, "webhook": f"{hook}/one"}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{page}/api/predictions",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json", "Prefer": "respond-async"},
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+        assert answer.status == 202
+
+    def last() -> Any:
+        events: Any = ask(page, "/events")
+        return events[-1]["body"] if events else {}
+
+    assert eventually(lambda: last().get("status") == "succeeded")
+    assert last()["output"] == "hello hooks"
+    os.kill(server.pid, signal.SIGTERM)
+    _, err = server.communicate(timeout=60)
+    assert server.returncode == 0
+    assert f"Playground at http://localhost:{page}" in err
+
+
+def is_ready_below(page: int) -> bool:
+    with contextlib.suppress(OSError):
+        return ask(page, "/api/health-check")["status"] == "READY"
+    return False
+
+
+def test_playground_of_a_server_elsewhere(started: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    """It runs alone, and holds nobody's streams: not even the browser that it starts does."""
+    browser = tmp_path / "xdg-open"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened; exec sleep 1000\n')
+    browser.chmod(0o755)
+    page = free_port()
+    os.environ["PATH"], before = f"{tmp_path}:{os.environ['PATH']}", os.environ["PATH"]
+    try:
+        process = started("playground", "-p", str(page), "--target", "http://127.0.0.1:9")
+    finally:
+        os.environ["PATH"] = before
+    assert eventually((tmp_path / "opened").exists)
+    below = descendants(process.pid)
+    try:
+        assert ask(page, "/config")["target"] == "http://127.0.0.1:9"
+        os.kill(process.pid, signal.SIGTERM)
+        out, err = process.communicate(timeout=30)  # would wait for whoever holds the pipes
+        assert (process.returncode, out) == (0, "")
+        assert err.startswith(f"Playground at http://localhost:{page}\n")
+        assert (tmp_path / "opened").read_text() == f"http://localhost:{page}\n"
+    finally:
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"), [(["-p", "0"], 2), (["-p", "65536"], 2), (["-p", "http"], 2), (["--host", "192.0.2.1"], 8)]
 )

@@ -65,6 +65,7 @@ ALLOWED: dict[str, set[str]] = {
         "lock",
         "oci",
         "plan",
+        "process",
         "reference",
         "registry",
         "resolve",
