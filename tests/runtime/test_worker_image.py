@@ -1,0 +1,258 @@
+"""Models that pin packages of another age, and that misbehave, in images that are really built and run."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from runtime_image import PATIENCE
+
+from tests.conftest import ROOT, Cogsmith
+
+pytestmark = [pytest.mark.network, pytest.mark.usefixtures("containers")]
+
+CONFIG = """
+    build:
+      python_version: "3.11"
+      python_requirements: requirements.txt
+    run: "run.py:Runner"
+"""
+
+MODEL = """
+    import ctypes, importlib, os, resource, signal, subprocess, sys, threading, time
+    from importlib.metadata import version
+    from typing import Any, List
+    from cog import BaseRunner, Path
+
+    class Runner(BaseRunner):
+        def setup(self) -> None:
+            print("setup", os.getpid())
+
+        def run(self, do: str) -> Any:
+            print("doing", do, end="")
+            return getattr(self, do)()
+
+        def pid(self): return os.getpid()
+
+        def versions(self):
+            found = {}
+            for name in ["pydantic", "fastapi", "starlette", "typing-extensions"]:
+                try:
+                    importlib.import_module(name.replace("-", "_"))
+                except ImportError as problem:  # not even the server's own
+                    print(problem)
+                else:
+                    found[name] = version(name)
+            return found
+
+        def pydantic(self):
+            import pydantic
+            class Answer(pydantic.BaseModel):
+                numbers: List[int]
+                file: pathlib.Path
+            path = pathlib.Path("/tmp/answer.txt")
+            path.write_text("from pydantic")
+            return Answer(numbers=["1", 2], file=path)
+
+        def app(self):
+            import fastapi
+            application = fastapi.FastAPI(title="the model's own")
+            @application.get("/{n}")
+            def root(n: int): return n
+            return sorted(application.openapi()["paths"])
+
+        def exit(self): sys.exit(3)
+        def leave(self): os._exit(3)
+        def segfault(self): ctypes.string_at(0)
+        def kill(self): os.kill(os.getpid(), signal.SIGKILL)
+        def memory(self):
+            resource.setrlimit(resource.RLIMIT_AS, (2 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
+            return len(bytearray(4 << 30))
+        def close(self):
+            os.close(1), os.close(2)
+            return "closed"
+        def deaf(self):
+            os.closerange(3, 1024)
+            time.sleep(1000)
+        def write(self):
+            print()
+            os.write(1, b"raw\\n")
+            ctypes.CDLL(None).puts(b"from C")
+            subprocess.run(["echo", "from a child"])
+            return "written"
+        def bomb(self):
+            pids = []
+            for _ in range(40):
+                pid = os.fork()
+                if pid == 0:
+                    if os.fork() == 0: os.setsid()
+                    time.sleep(1000)
+                    os._exit(0)
+                pids.append(pid)
+            return len(pids)
+        def processes(self):
+            return len([name for name in os.listdir("/proc") if name.isdigit()])
+        def stubborn(self):
+            while True:
+                try: time.sleep(1000)
+                except BaseException: pass
+
+    import pathlib
+"""
+
+OLD = "pydantic-1.10"
+PINS = {
+    OLD: {"pydantic": "1.10.13", "fastapi": "0.60.0", "starlette": "0.13.4", "typing-extensions": "4.7.0"},
+    "typing-extensions-4.0": {"starlette": "0.13.4", "typing-extensions": "4.0.0"},
+}
+
+
+class Served:
+    """A container under way."""
+
+    def __init__(self, url: str, log: Path) -> None:
+        self.url = url
+        self.log = log
+
+    def predict(self, do: str, *, identity: str | None = None) -> Any:
+        body = {"input": {"do": do}, **({"id": identity} if identity else {})}
+        return requests.post(f"{self.url}/predictions", json=body, timeout=PATIENCE).json()
+
+    def health(self) -> Any:
+        return requests.get(f"{self.url}/health-check", timeout=PATIENCE).json()
+
+    def ready(self) -> Any:
+        deadline = time.monotonic() + PATIENCE
+        while (health := self.health())["status"] != "READY":
+            assert time.monotonic() < deadline, health
+            time.sleep(0.05)
+        return health
+
+
+def built(cogsmith: Cogsmith, folder: Path, *, image: str, requirements: str) -> None:
+    (folder / "cog.yaml").write_text(textwrap.dedent(CONFIG))
+    (folder / "requirements.txt").write_text(requirements)
+    (folder / "run.py").write_text(textwrap.dedent(MODEL))
+    cogsmith("build", "-t", image, cwd=folder, timeout=600)
+
+
+@contextlib.contextmanager
+def container(cogsmith: Cogsmith, image: str, *, log: Path) -> Iterator[Served]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "builder.cli", "serve", "-p", str(port), image]
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(
+            command, cwd=ROOT, env=cogsmith.env(), stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        ) as process,
+    ):
+        try:
+            served = Served(f"http://127.0.0.1:{port}", log)
+            deadline = time.monotonic() + 120
+            while True:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                with contextlib.suppress(requests.ConnectionError):
+                    if served.health()["status"] == "READY":
+                        break
+                time.sleep(0.1)
+            yield served
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module", params=PINS)
+def served(request: pytest.FixtureRequest, cogsmith: Cogsmith, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("pins")
+    requirements = "".join(f"{name}=={version}\n" for name, version in PINS[request.param].items())
+    built(cogsmith, folder, image=request.param, requirements=requirements)
+    with container(cogsmith, request.param, log=folder / "log") as served:
+        yield request.param, served
+
+
+@pytest.mark.xdist_group("pins")
+def test_packages_of_another_age(served: tuple[str, Served]) -> None:
+    name, container = served
+    assert container.predict("versions")["output"] == PINS[name]
+    if name != OLD:
+        return
+    assert container.predict("pydantic")["output"] == {
+        "numbers": [1, 2],
+        "file": "data:text/plain;base64,ZnJvbSBweWRhbnRpYw==",
+    }
+    assert container.predict("app")["output"] == ["/{n}"]
+
+
+@pytest.mark.xdist_group("pins")
+def test_a_model_that_misbehaves(served: tuple[str, Served]) -> None:
+    name, container = served
+    if name != OLD:
+        pytest.skip("once is enough")
+    assert container.predict("exit")["error"] == "Prediction failed: SystemExit: 3"
+    assert container.predict("write")["logs"] == "doing write\nraw\nfrom C\nfrom a child\n"
+    assert container.predict("memory")["error"].startswith("Prediction failed: MemoryError")
+    for do, reason in {
+        "leave": "exit code 3", "segfault": "killed by signal 11 (SIGSEGV)", "kill": "killed by signal 9 (SIGKILL",
+    }.items():  # fmt: skip
+        before = container.ready()["setup"]["logs"]
+        answer = container.predict(do)
+        assert answer["status"] == "failed"
+        assert answer["error"].startswith(f"Worker crashed: {reason}")
+        assert answer["logs"].startswith(f"doing {do}"), "an unfinished line is not lost"
+        assert container.ready()["setup"]["logs"] != before, "another worker was set up"
+    assert container.predict("deaf")["status"] == "failed"
+    container.ready()
+    assert container.predict("close")["output"] == "closed"
+    assert container.predict("pid")["status"] == "succeeded"
+
+
+@pytest.mark.xdist_group("pins")
+def test_processes_that_a_model_leaves_behind(served: tuple[str, Served]) -> None:
+    name, container = served
+    if name != OLD:
+        pytest.skip("once is enough")
+    container.ready()
+    before = container.predict("processes")["output"]
+    assert container.predict("bomb")["output"] == 40
+    assert container.predict("processes")["output"] > before + 40
+    container.predict("leave")
+    container.ready()
+    deadline = time.monotonic() + PATIENCE
+    while (now := container.predict("processes")["output"]) > before:
+        assert time.monotonic() < deadline, (now, before)
+        time.sleep(0.1)
+
+
+@pytest.mark.xdist_group("pins")
+def test_a_prediction_that_will_not_end(served: tuple[str, Served]) -> None:
+    name, container = served
+    if name != OLD:
+        pytest.skip("once is enough")
+    pid = container.predict("pid")["output"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        running = pool.submit(container.predict, "stubborn", identity="s")
+        deadline = time.monotonic() + PATIENCE
+        while container.health()["status"] != "BUSY":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        canceled = requests.post(f"{container.url}/predictions/s/cancel", timeout=PATIENCE)
+        assert canceled.status_code == 200
+        answer = running.result()
+    assert answer["status"] == "canceled", json.dumps(answer)
+    container.ready()
+    assert container.predict("pid")["output"] != pid, "its worker was replaced"
