@@ -27,15 +27,25 @@ def body_of(prediction: Prediction) -> List[Part]:
     if body is None:
         try:
             view = prediction.snapshot()
-            body = json_parts(view) if prediction.has_files else [encode_json(view)]
+            if prediction.has_files:
+                body = json_parts(view)
+                measure(body)
+            else:
+                body = [encode_json(view)]
+        except OSError as problem:
+            body = _failed(prediction, f"an output file is gone: {problem.strerror}")
         except (RecursionError, ValueError, TypeError):
-            prediction.thin()
-            prediction.status, prediction.error = "failed", "Prediction failed: the output cannot be sent as JSON"
-            body = json_parts(prediction.snapshot())
+            body = _failed(prediction, "the output cannot be sent as JSON")
         prediction.body = body
         if len(body) == 1:
             prediction.thin()
     return body
+
+
+def _failed(prediction: Prediction, why: str) -> List[Part]:
+    prediction.has_output, prediction.output, prediction.metrics = False, None, {}
+    prediction.status, prediction.error = "failed", f"Prediction failed: {why}"
+    return [encode_json(prediction.snapshot())]
 
 
 def state_of(prediction: Prediction, *, files: bool = True) -> List[Part]:
@@ -47,18 +57,20 @@ def state_of(prediction: Prediction, *, files: bool = True) -> List[Part]:
         return [json.dumps(prediction.snapshot(), default=lambda _: None, separators=(",", ":")).encode()]
     view = prediction.snapshot()
     if prediction.input is not None:
-        view["input"] = prediction.input
+        view["input"] = prediction.input()
     return json_parts(view)
 
 
 def size_of(prediction: Prediction) -> Tuple[int, int]:
-    """Bytes that the answer of an ended prediction takes in memory, and those of its files."""
+    """Bytes that an ended prediction takes in memory, about, and those of its files."""
     parts = body_of(prediction)
     text = sum(len(part) for part in parts if isinstance(part, bytes))
+    if prediction.stream is not None:
+        text += prediction.stream.size
     if len(parts) == 1:
         return text, 0
     try:
-        return 2 * text, measure(parts) - text
+        return 2 * text, measure(parts)
     except OSError:
         return 2 * text, 0
 

@@ -39,7 +39,9 @@ class Application:
     ) -> None:
         self._service = service
         self._webhooks = webhooks
-        self._routes = {(method, path): endpoint for path, methods, endpoint in routes for method in methods}
+        table = {(method, path): endpoint for path, methods, endpoint in routes for method in methods}
+        self._exact = {key: endpoint for key, endpoint in table.items() if "{" not in key[1]}
+        self._patterns = {key: endpoint for key, endpoint in table.items() if "{" in key[1]}
         self._pages = pages
         self._made: Any = None
         self._making: Optional["asyncio.Future[Any]"] = None
@@ -52,7 +54,7 @@ class Application:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request, or the whole life of the server."""
         if scope["type"] == "http":
-            found = self._routes.get((scope["method"], scope["path"])) or self._named(scope)
+            found = self._exact.get((scope["method"], scope["path"])) or self._named(scope)
             await (found or self._made or await self._rest())(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
@@ -60,13 +62,13 @@ class Application:
     def _named(self, scope: Any) -> Optional[Endpoint]:
         first, _, rest = scope["path"][1:].partition("/")
         identity, _, word = rest.partition("/")
-        if not identity or identity == "{identity}":
+        if not identity:
             return None
         pattern = f"/{first}/{{identity}}/{word}" if word else f"/{first}/{{identity}}"
         if rest.count("/") > (1 if word else 0):
             return None
         scope["path_params"] = {"identity": identity}
-        return self._routes.get((scope["method"], pattern))
+        return self._patterns.get((scope["method"], pattern))
 
     async def _rest(self) -> Any:
         if self._making is None:

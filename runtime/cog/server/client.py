@@ -77,7 +77,7 @@ class Client:
         target = parse_url(url)
         headers = dict(headers)
         for _ in range(REDIRECTS_MAX + 1):
-            status, location = await asyncio.wait_for(self._exchange(target, parts, headers), TIMEOUT)
+            status, location = await self._exchange(target, parts, headers)
             if status not in (307, 308) or not location:
                 break
             there = parse_url(urllib.parse.urljoin(f"{target.scheme}://{target.authority}{target.path}", location))
@@ -98,19 +98,24 @@ class Client:
         origin.users += 1
         try:
             async with origin.slots:
-                reused = _take(origin)
-                if reused is not None:
-                    try:
-                        return await self._on(reused, origin, target, parts, headers)
-                    except (OSError, ValueError):
-                        if reused.answered:
-                            raise
-                        # The other side closed it meanwhile, as it may.
-                return await self._on(await self._connect(target), origin, target, parts, headers)
+                return await asyncio.wait_for(self._attempt(origin, target, parts, headers), TIMEOUT)
         finally:
             origin.users -= 1
             if not origin.users and not origin.idle:
                 self._origins.pop(target.origin, None)
+
+    async def _attempt(
+        self, origin: _Origin, target: Target, parts: List[Part], headers: Mapping[str, str]
+    ) -> Tuple[int, str]:
+        reused = _take(origin)
+        if reused is not None:
+            try:
+                return await self._on(reused, origin, target, parts, headers)
+            except (OSError, ValueError):
+                if reused.answered:
+                    raise
+                # The other side closed it meanwhile, as it may.
+        return await self._on(await self._connect(target), origin, target, parts, headers)
 
     async def _on(
         self, connection: Connection, origin: _Origin, target: Target, parts: List[Part], headers: Mapping[str, str]

@@ -22,7 +22,7 @@ from cog.server.answers import (
     send_text,
     state_of,
 )
-from cog.server.files import take_files
+from cog.server.files import json_parts, take_files
 from cog.server.prediction import Prediction
 from cog.server.requests import Disconnected, Headers, PredictionRequest, RequestError, read_headers, read_request
 from cog.server.service import BusyError, NotReadyError, Service
@@ -140,12 +140,12 @@ class Endpoints:
             raise RequestError(406, {"error": self._family.refusal})
         given = _checked(asked.input, schema)
         service.check()
-        prediction = service.create(identity, given=given, version=asked.version)
+        prediction = service.create(identity, given=lambda: schema.shown(given), version=asked.version)
         service.hold(prediction)
         try:
             subscriber = self._watched(prediction, asked, headers)
             files = await _files(given, schema, prediction.folder)
-            early = state_of(prediction) if headers.detached and headers.wait is None else None
+            early = json_parts(prediction.snapshot()) if headers.detached and headers.wait is None else None
             try:
                 service.run(
                     prediction, given, files=files, context={**headers.trace, **asked.context}, mode=self._family.mode
@@ -210,13 +210,7 @@ class Endpoints:
         there = not prediction.finished.is_set() or prediction.holders > 0
         service.hold(prediction)
         try:
-            shown = prediction.input
-            prediction.input = self._family.schema.shown(shown)
-            try:
-                parts = state_of(prediction, files=there)
-            finally:
-                prediction.input = shown
-            await send_parts(send, parts, status=status)
+            await send_parts(send, state_of(prediction, files=there), status=status)
         finally:
             service.release(prediction)
 

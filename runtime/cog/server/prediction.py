@@ -28,8 +28,8 @@ class FileOutput:
 class Prediction:
     """Its state, changed by the worker's messages; `finished` is set when nothing more will come.
 
-    `id` is the client's.  `number` names it between server and worker, and is never used again.  `input` is what
-    clients may see of it.
+    `id` is the client's.  `number` names it between server and worker, and is never used again.  `input` makes
+    what clients may see of its input.
     """
 
     __slots__ = (
@@ -61,7 +61,13 @@ class Prediction:
     )
 
     def __init__(
-        self, identity: str, *, number: str, folder: str, given: Any = None, version: Optional[str] = None
+        self,
+        identity: str,
+        *,
+        number: str,
+        folder: str,
+        given: Optional[Callable[[], Any]] = None,
+        version: Optional[str] = None,
     ) -> None:
         self.id = identity
         self.number = number

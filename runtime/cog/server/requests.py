@@ -130,7 +130,16 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (_INFINITY, -_INFINITY):
+        raise ValueError(f"number out of range: {text[:40]}")
+    return number
+
+
+_INFINITY = float("inf")
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def _checked(fields: Any) -> PredictionRequest:

@@ -95,8 +95,13 @@ class Service:
             return "STARTING"
         return "BUSY" if len(self._running) >= self.worker.concurrency else "READY"
 
-    def create(self, identity: str, *, given: Any = None, version: Optional[str] = None) -> Prediction:
-        """A prediction that has not begun.  `version`: what the client calls the model, instead of its own."""
+    def create(
+        self, identity: str, *, given: Optional[Callable[[], Any]] = None, version: Optional[str] = None
+    ) -> Prediction:
+        """A prediction that has not begun.
+
+        `given` makes what clients may see of its input; `version`: what the client calls the model, instead of its own.
+        """
         self._counter += 1
         number = str(self._counter)
         folder = f"{self._folder}/{number}"

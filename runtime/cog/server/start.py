@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import logging
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import tempfile
 from typing import Any, List, Mapping, Optional, Tuple
 
 import cog
-from cog.server.console import Console
+from cog.server.console import LEVELS, Console
 from cog.server.init import become_init
 from cog.server.process import WorkerProcess
 from cog.server.settings import Settings, UsageError, parse
@@ -68,6 +69,7 @@ def _serve(
     gc.set_threshold(20_000, 20, 20)  # a request makes little that goes in circles
     gc.enable()
     console = Console(level=settings.log_level, form=settings.log_format)
+    logging.basicConfig(handlers=[_ToConsole(console)], level=logging.WARNING)
     document, parsed = _read_document(console)
 
     settings = dataclasses.replace(settings, version=settings.version or _version(settings.ref, document))
@@ -91,6 +93,20 @@ def _serve(
             service.worker.kill()
         console.close()
     return 0
+
+
+class _ToConsole(logging.Handler):
+    """What the libraries have to say, as lines of the server's own."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self.setFormatter(logging.Formatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Of `logging.Handler`."""
+        level = record.levelname.lower()
+        self._console.say(self.format(record), level=level if level in LEVELS else "error")
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -37,6 +37,11 @@ class Stream:
         self.subscribers: Set["Subscriber"] = set()
 
     @property
+    def size(self) -> int:
+        """Bytes in memory, about."""
+        return sum(200 + sum(len(part) for part in parts if isinstance(part, bytes)) for parts in self._history)
+
+    @property
     def full(self) -> bool:
         """No more may follow."""
         return len(self.subscribers) >= SUBSCRIBERS_MAX

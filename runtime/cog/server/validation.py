@@ -204,8 +204,17 @@ def _number_problems(value: Any, schema: Dict[str, Any]) -> Iterator[str]:
         elif value > most:
             yield f"{show(value)} is greater than the maximum of {show(most)}"
     step = schema.get("multipleOf")
-    if step and value % step:
+    if step and not _is_multiple(value, step):
         yield f"{show(value)} is not a multiple of {show(step)}"
+
+
+def _is_multiple(value: Any, step: Any) -> bool:
+    """As decimal numbers: 0.3 is a multiple of 0.1."""
+    if isinstance(value, int) and isinstance(step, int):
+        return value % step == 0
+    from fractions import Fraction
+
+    return (Fraction(repr(value)) / Fraction(repr(step))).denominator == 1
 
 
 def _string_problems(value: str, schema: Dict[str, Any]) -> Iterator[str]:

@@ -22,6 +22,9 @@ RETRIES = 12
 RETRIED = frozenset((429, 500, 502, 503, 504))
 """Statuses after which sending again may help."""
 
+PENDING_MAX = 20_000
+"""Deliveries under way from which on nothing is sent again: an address that is down must not cost all memory."""
+
 BACK_OFF = 0.1
 """Seconds before the first repetition; twice as many before each further one, up to 2**10 times."""
 
@@ -55,7 +58,14 @@ class Webhooks:
         headers = {"Content-Type": "application/json", **trace}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        send = _Sender(self._client, url=url, headers=headers, console=self._console, name=prediction.id)
+        send = _Sender(
+            self._client,
+            url=url,
+            headers=headers,
+            console=self._console,
+            name=prediction.id,
+            patient=lambda: len(self._tasks) < PENDING_MAX,
+        )
         delivery = _Delivery(prediction, wanted=wanted, send=send, interval=self._interval)
 
         def watch(kind: str, _: Any) -> None:
@@ -87,14 +97,24 @@ class Webhooks:
 
 
 class _Sender:
-    """Sends bodies to one address."""
+    """Sends bodies to one address.  `patient` says whether there is room for sending again."""
 
-    def __init__(self, client: Client, *, url: str, headers: Dict[str, str], console: Console, name: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        url: str,
+        headers: Dict[str, str],
+        console: Console,
+        name: str,
+        patient: Callable[[], bool],
+    ) -> None:
         self._client = client
         self._url = url
         self._headers = headers
         self._console = console
         self._name = name
+        self._patient = patient
 
     async def once(self, parts: List[Part]) -> None:
         """Send something that may be lost."""
@@ -104,6 +124,8 @@ class _Sender:
     async def certainly(self, parts: List[Part]) -> None:
         """Send something that must arrive; said aloud if it does not."""
         for attempt in range(RETRIES + 1):
+            if attempt and not self._patient():
+                break
             if attempt:
                 await asyncio.sleep(BACK_OFF * 2 ** min(attempt - 1, 10))
             try:
