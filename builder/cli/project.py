@@ -174,6 +174,11 @@ def read_schema(project: Project, *, options: BuildOptions) -> tuple[Mapping[str
         raise
     if not options.skip_schema:
         schema.validate(found.document)
+    if (project.config.concurrency or 1) > 1 and not found.is_async:
+        raise ConfigError(
+            "concurrency.max > 1 requires an async run() or predict() method",
+            hint="write `async def`, or take `concurrency` out of `cog.yaml`",
+        )
     return found.document, found.concurrency
 
 
@@ -218,9 +223,10 @@ def make_layers(
         places = with_mirrors(tuple(remotes), debs=debs, mirrors=mirrors)
         return ensure(places, store=store, report=console, new_session=new_session)
 
-    return chosen.make(
-        plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console, elsewhere=elsewhere
-    )
+    with console.stoppable():
+        return chosen.make(
+            plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console, elsewhere=elsewhere
+        )
 
 
 def check_name(name: str) -> str:

@@ -11,12 +11,13 @@ from builder.errors import SchemaError
 class Reading(NamedTuple):
     """What the source of a model says.
 
-    `document` is in the order in which it is to be written.  `concurrency` is the `max` of `@cog.concurrent(max=N)` on
-    the runner, None without one.
+    `document` is in the order in which it is to be written.  `concurrency` is the `max` of `@cog.concurrent(max=N)`,
+    None without one; `is_async` is whether the method is a coroutine.  Both are the runner's, or else the trainer's.
     """
 
     document: dict[str, Any]
     concurrency: int | None
+    is_async: bool
 
 
 def document(project: Path, *, run: str | None, train: str | None, version: str) -> dict[str, Any]:
@@ -52,7 +53,9 @@ def read(project: Path, *, run: str | None, train: str | None, version: str) -> 
             raise
         details = [problem.details or "", *(f"not understood: {why}" for why in files.broken.values())]
         raise SchemaError(problem.brief, details="\n".join(filter(None, details)), hint=problem.hint) from problem
-    return Reading(document=whole, concurrency=runner.concurrency if runner else None)
+    described = runner or trainer
+    assert described is not None
+    return Reading(document=whole, concurrency=described.concurrency, is_async=described.is_async)
 
 
 def load(path: Path, *, check: bool = True) -> dict[str, Any]:

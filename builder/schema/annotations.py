@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from builder.schema.source import Module, Problem
 
-OPAQUE_HINT = "mark it opaque with `Annotated[{0}, cog.Opaque]`, or describe it as a `BaseModel` in the project"
+OPAQUE_HINT = "mark it opaque with `Annotated[{0}, cog.Opaque]`"
 LISTS = frozenset({"list", "List"})
 _MEMBERS = 200
 """Most steps that one annotation may take: an alias that leads to itself ends here."""
@@ -159,6 +159,7 @@ def unknown(leaf: Leaf, *, output: bool, hint: str) -> Problem:
         message = (
             f"cannot resolve type '{name}' (imported from '{origin}') - external types cannot be statically analyzed."
             f" If this is a JSON-shaped third-party type, {OPAQUE_HINT.format(name)}"
+            + (", or describe it as a `BaseModel` in the project" if output else "")
         )
         return Problem(message, module=leaf.module, node=leaf.node, hint=hint)
     if not output:

@@ -98,8 +98,7 @@ def _input(leaf: Leaf, *, around: Around) -> Schema:
         f"unsupported type: {written_name}",
         module=module,
         node=leaf.node,
-        hint=f"take a `dict` and make the {written_name} of it in the method, or "
-        + OPAQUE_HINT.format(written_name).partition(",")[0],
+        hint=f"take a `dict` and make the {written_name} of it in the method, or " + OPAQUE_HINT.format(written_name),
     )
 
 
