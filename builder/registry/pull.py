@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ACCEPT = ", ".join([MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX])
 _LARGEST_DOCUMENT = 32 << 20
+_READINGS = 3
+"""A document that is not what its digest says is asked for so often: it may have been cut on the way."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,19 +170,24 @@ def get_manifest(client: Client, *, pointer: str) -> Document:
     what = f"`{client.reference.name}:{pointer}`"
     if pointer.startswith("sha256:"):
         what = f"`{client.reference.name}@{pointer}`"
-    response = client.get(f"manifests/{pointer}", headers={"Accept": _ACCEPT}, what=what)
-    data = response.content
-    if len(data) > _LARGEST_DOCUMENT:
-        raise RegistryError(f"{what} is too large to be a manifest: {len(data)} bytes")
-    digest = digest_of(data)
-    claimed = pointer if pointer.startswith("sha256:") else response.headers.get("Docker-Content-Digest", digest)
-    if claimed.startswith("sha256:") and claimed != digest:
-        raise RegistryError(
-            f"`{client.registry}` sent another manifest for {what}", details=f"expected {claimed}\ngot      {digest}"
-        )
-    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-    media_type = _declared_type(data) or media_type
-    return Document(descriptor=Descriptor(media_type=media_type, digest=digest, size=len(data)), data=data)
+    for _ in range(_READINGS):
+        response = client.get(f"manifests/{pointer}", headers={"Accept": _ACCEPT}, what=what)
+        data = response.content
+        if len(data) > _LARGEST_DOCUMENT:
+            raise RegistryError(
+                f"{what} is too large to be a manifest: {len(data)} bytes", hint="name an image; this is something else"
+            )
+        digest = digest_of(data)
+        claimed = pointer if pointer.startswith("sha256:") else response.headers.get("Docker-Content-Digest", digest)
+        if claimed == digest or not claimed.startswith("sha256:"):
+            media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+            media_type = _declared_type(data) or media_type
+            return Document(descriptor=Descriptor(media_type=media_type, digest=digest, size=len(data)), data=data)
+    raise RegistryError(
+        f"`{client.registry}` sent another manifest for {what}",
+        details=f"expected {claimed}\ngot      {digest}",
+        hint="something on the way changes what is sent, or the registry's storage is damaged",
+    )
 
 
 def _document(origin: Origin, *, pointer: str, store: Store) -> Document:

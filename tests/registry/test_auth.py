@@ -11,8 +11,8 @@ import pytest
 
 from builder.errors import ConfigError, RegistryError
 from builder.reference import normalised, parse
-from builder.registry.auth import Challenge, Credentials, find_credentials, parse_challenges
 from builder.registry.answers import is_loopback
+from builder.registry.auth import Challenge, Credentials, find_credentials, parse_challenges
 
 
 def auth(user: str, password: str) -> dict[str, str]:
