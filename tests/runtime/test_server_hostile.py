@@ -84,6 +84,27 @@ def test_names(running: Start, name: str, method: str) -> None:
         assert "\n" not in answer.headers.get("location", "")
 
 
+@pytest.mark.parametrize(
+    ("path", "identity"),
+    [
+        ("a%2Fb", "a/b"),
+        ("a%2Fcancel", "a/cancel"),
+        ("%2F", "/"),
+        ("a%20b+c", "a b+c"),
+        ("%25", "%"),
+        ("é", "é"),
+        ("%7Bidentity%7D", "{identity}"),
+    ],
+)
+def test_names_with_anything_in_them(running: Start, path: str, identity: str) -> None:
+    server = running(obedient(echo))
+    answer = server.client.put(f"/predictions/{path}", headers={"Prefer": "respond-async"})
+    assert (answer.status_code, answer.json()["id"]) == (202, identity)
+    assert server.client.get(answer.headers["location"]).json()["id"] == identity
+    assert server.client.post(f"/predictions/{path}/cancel").status_code == 404
+    assert server.client.get("/predictions/x/y").status_code == 404
+
+
 def test_numbers_that_no_schema_can_compare(running: Start) -> None:
     properties = {
         "a": {"type": "number", "multipleOf": 0.1, "minimum": -1.5, "maximum": 1e308},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, Callable, Dict, List, Optional, Tuple
+from urllib.parse import unquote
 
 import cog
 from cog.server.answers import send_body, send_json
@@ -60,15 +61,13 @@ class Application:
             await self._live(receive, send)
 
     def _named(self, scope: Any) -> Optional[Endpoint]:
-        first, _, rest = scope["path"][1:].partition("/")
-        identity, _, word = rest.partition("/")
-        if not identity:
+        # The path as it was sent: an id may have a slash in it, encoded.
+        parts = scope.get("raw_path", b"").split(b"/")
+        if len(parts) not in (3, 4) or not all(parts[1:]):
             return None
-        pattern = f"/{first}/{{identity}}/{word}" if word else f"/{first}/{{identity}}"
-        if rest.count("/") > (1 if word else 0):
-            return None
+        first, identity, *word = (unquote(part.decode("latin-1"), errors="replace") for part in parts[1:])
         scope["path_params"] = {"identity": identity}
-        return self._patterns.get((scope["method"], pattern))
+        return self._patterns.get((scope["method"], "/".join(["", first, "{identity}", *word])))
 
     async def _rest(self) -> Any:
         if self._making is None:

@@ -78,7 +78,14 @@ class Service:
         view = {
             "status": self.status,
             "setup": worker.setup.view(),
-            "version": {"cogsmith": cog.__version__, "python_sdk": cog.__version__, "python": worker.python},
+            "version": {
+                "cogsmith": cog.__version__,
+                "coglet": cog.__version__,  # this key and the next two: clients of Cog look for them
+                "git_sha": "unknown",
+                "build_time": "unknown",
+                "python_sdk": cog.__version__,
+                "python": worker.python,
+            },
         }
         if worker.restarts:
             view["worker"] = {"restarts": worker.restarts, "last_exit": worker.last_exit}
