@@ -11,6 +11,7 @@ from builder.config import sections
 from builder.config.nodes import Mapping, Node, Scalar, parse, source_line
 from builder.config.reader import Problem, Reader, is_null
 from builder.config.weights import read_model, read_weights
+from builder.config.words import is_balanced
 from builder.errors import ConfigError
 
 _TOP = frozenset(["build", "run", "predict", "train", "image", "model", "concurrency", "environment", "weights"])
@@ -29,14 +30,13 @@ _RESERVED = frozenset(
     ]
 )
 _RESERVED_PREFIXES = ("R8_", "REPLICATE_", "CUDA_", "NVIDIA_", "NV_", "PGET_", "KUBERNETES_")
-_EXPANDED = re.compile(r"\$\{?[A-Za-z_]|[\"']|\\.")
 
 
 def read(text: str, *, path: Path) -> c.Config:
     """The `Config` in `text`; a `ConfigError` with all problems, each with its place and the line of the file."""
     text = text.removeprefix("\ufeff")
     reader = Reader()
-    top = reader.mapping(parse(text, path=path), field="", keys=_TOP, inside={"build": sections.BUILD})
+    top = reader.mapping(parse(text, path=path), field="", keys=_TOP, elsewhere=sections.ELSEWHERE)
     config = _config(reader, top)
     if reader.problems:
         many = len(reader.problems)
@@ -98,11 +98,8 @@ def _environment(reader: Reader, node: Node | None) -> tuple[tuple[str, str], ..
             reader.fail(field, f'environment variable "{name}" is not allowed: reserved for internal use', node=item)
         else:
             pairs[name] = value
-            if _EXPANDED.search(value):
-                # Cog hands the value to a Dockerfile as it is, where quotes go and variables are replaced.
-                reader.warn(
-                    f"`{field}`: the value of `{name}` is taken as it is written, quotes and `$` included", item
-                )
+            if not is_balanced(value):
+                reader.fail(field, f'environment variable "{name}" has a quote that is not closed', node=item)
     return tuple(pairs.items())
 
 

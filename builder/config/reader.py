@@ -60,11 +60,11 @@ class Reader:
         *,
         field: str,
         keys: Collection[str],
-        inside: dict[str, Collection[str]] | None = None,
+        elsewhere: dict[str, str] | None = None,
     ) -> dict[str, Node]:
         """The values of a mapping by key, nulls left out; unknown keys are warned of, double ones are problems.
 
-        `inside` names keys that belong into one of the mapping's own values, for the hint to an unknown key.
+        `elsewhere` says of keys that do not belong here what to write instead.
         """
         if is_null(node):
             return {}
@@ -82,7 +82,9 @@ class Reader:
                 continue
             first[key.text] = key.mark
             if key.text not in keys:
-                self.warn(f"unknown key `{name}` is ignored ({key.mark}){_did_you_mean(key.text, keys, inside or {})}")
+                self.warn(
+                    f"unknown key `{name}` is ignored ({key.mark}){_did_you_mean(key.text, keys, elsewhere or {})}"
+                )
             elif not is_null(value):
                 values[key.text] = value
         return values
@@ -143,10 +145,9 @@ def join(field: str, key: str) -> str:
     return f"{field}.{key}" if field else key
 
 
-def _did_you_mean(word: str, known: Collection[str], inside: dict[str, Collection[str]]) -> str:
-    for outer, keys in inside.items():
-        if word in keys:
-            return f"; it belongs under `{outer}`"
+def _did_you_mean(word: str, known: Collection[str], elsewhere: dict[str, str]) -> str:
+    if word in elsewhere:
+        return f"; {elsewhere[word]}"
     import difflib
 
     close = difflib.get_close_matches(word, sorted(known), n=1)

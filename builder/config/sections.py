@@ -29,8 +29,22 @@ BUILD = frozenset(
         "python_project",
     ]
 )
+ELSEWHERE = dict.fromkeys(sorted(BUILD - {"run"}), "it belongs under `build`")
+"""What to say of these where they stand at the top."""
+
+_GONE = {
+    "environment": "it belongs at the top of the file",
+    "predict": "it belongs at the top of the file",
+    "train": "it belongs at the top of the file",
+    "python_extra_index_urls": "write `--extra-index-url URL` into the requirements",
+    "python_find_links": "write `--find-links URL` into the requirements",
+}
+"""What stood in `build` in older files of Cog, or is mistaken for one of its keys."""
+
 _OLD = frozenset(
     [
+        "gpu",
+        "run",
         "python_version",
         "python_requirements",
         "python_packages",
@@ -66,10 +80,10 @@ def read_build(reader: Reader, top: dict[str, Node]) -> c.Config:
     """A `Config` with the fields that `build`, or an `environment` of the oldest format, gives."""
     old = top.get("environment")
     if not is_old(old):
-        values = reader.mapping(top.get("build"), field="build", keys=BUILD)
+        values = reader.mapping(top.get("build"), field="build", keys=BUILD, elsewhere=_GONE)
         return _fields(reader, values, field="build", given="build" in top)
     reader.deprecated("environment", "build", node=old)
-    values = reader.mapping(old, field="environment", keys=_OLD)
+    values = reader.mapping(old, field="environment", keys=_OLD, elsewhere=_GONE)
     if "build" in top:
         reader.fail("environment", "must be a list where there is a build section", node=old)
     if "architectures" in values:

@@ -17,6 +17,7 @@ from builder.config import (
     load,
     unsupported,
 )
+from builder.config.words import expand, is_balanced
 from builder.errors import ConfigError
 
 PATH = Path("cog.yaml")
@@ -487,10 +488,45 @@ def test_keys_at_the_wrong_place() -> None:
     assert config.warnings == ("unknown key `python_version` is ignored (line 1, column 1); it belongs under `build`",)
 
 
-def test_values_of_variables_are_literal_and_that_is_said() -> None:
-    config = load("environment: ['A=\"x y\"', 'B=$HOME/x', 'C=x y']\n", path=PATH)
-    assert config.environment == (("A", '"x y"'), ("B", "$HOME/x"), ("C", "x y"))
-    assert [warning.partition("value of ")[2][:3] for warning in config.warnings] == ["`A`", "`B`"]
+def test_keys_of_older_files_say_what_to_write() -> None:
+    config = load("build:\n  python_version: 3.11\n  environment: [A=1]\n  python_find_links: [x]\n", path=PATH)
+    assert [warning.partition("; ")[2] for warning in config.warnings] == [
+        "it belongs at the top of the file",
+        "write `--find-links URL` into the requirements",
+    ]
+
+
+def test_the_environment_of_2021_had_a_gpu() -> None:
+    config = load("environment: {python_version: '3.8', gpu: true}\npredict: predict.py:P\n", path=PATH)
+    assert (config.python_version, config.gpu, config.environment) == ("3.8", True, ())
+
+
+@pytest.mark.parametrize("value", ["it's", '"x', "'x"])
+def test_quotes_that_are_not_closed(value: str) -> None:
+    (line,) = problems(f"environment:\n  - |-\n    A={value}\n")
+    assert line.startswith('environment[0]: environment variable "A" has a quote that is not closed')
+
+
+@pytest.mark.parametrize(
+    ("value", "held"),
+    [
+        ("x y", "x y"),
+        ('"x y"', "x y"),
+        ("'x $A'", "x $A"),
+        ('"x $A"', "x 1"),
+        ("$A/b${A}b$Ab", "1/b1b"),
+        ("\\$A a\\ b", "$A a b"),
+        ('"a\\"b\\n"', 'a"b\\n'),
+        ("${NO:-$A}${EMPTY:-d}${EMPTY-d}${A:+t}${NO+t}", "1dt"),
+        ("$ $1 a$", "$ $1 a$"),
+        ("C:\\", "C:\\"),
+        ("x'y'\"z\"", "xyz"),
+        ('{\\"a\\": 1}', '{"a": 1}'),
+    ],
+)
+def test_values_of_variables_as_a_dockerfile_reads_them(value: str, held: str) -> None:
+    assert is_balanced(value)
+    assert expand(value, variables={"A": "1", "EMPTY": ""}) == held
 
 
 def test_a_merge_of_no_mapping() -> None:
