@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builder.config import Config, Weight
+from builder.config.words import expand
 from builder.errors import ConfigError
 from builder.lock import DebianBase, ImageBase, Lock
 from builder.plan import (
@@ -183,7 +184,7 @@ def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | Non
     libraries = [f"/usr/lib/{_TRIPLETS[architecture]}", "/usr/local/nvidia/lib64", "/usr/local/nvidia/bin"]
     env["LD_LIBRARY_PATH"] = ":".join([*filter(None, [base_env.get("LD_LIBRARY_PATH", "")]), *libraries])
     env["NVIDIA_DRIVER_CAPABILITIES"] = "all"
-    env.update(sorted(config.environment))
+    env |= _environment(config, env=env)
     if config.run:
         env["COG_PREDICT_TYPE_STUB"] = config.run
     if config.train:
@@ -219,6 +220,14 @@ def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | Non
         user=lock.base.user if isinstance(lock.base, ImageBase) else "",
         annotations=tuple(sorted(annotations.items())),
     )
+
+
+def _environment(config: Config, *, env: Mapping[str, str]) -> dict[str, str]:
+    """The project's own variables by name; a value may refer to what the image has and to those above it."""
+    made: dict[str, str] = {}
+    for name, value in config.environment:
+        made[name] = expand(value, variables={**env, **made})
+    return dict(sorted(made.items()))
 
 
 def config_label(config: Config, *, python_version: str = "") -> dict[str, Any]:
