@@ -223,10 +223,9 @@ def make_layers(
         places = with_mirrors(tuple(remotes), debs=debs, mirrors=mirrors)
         return ensure(places, store=store, report=console, new_session=new_session)
 
-    with console.stoppable():
-        return chosen.make(
-            plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console, elsewhere=elsewhere
-        )
+    return chosen.make(
+        plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console, elsewhere=elsewhere
+    )
 
 
 def check_name(name: str) -> str:
