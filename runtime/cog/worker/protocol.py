@@ -21,6 +21,8 @@ import tempfile
 import threading
 from typing import Any, Dict, List, Optional, Type
 
+from cog.worker.message import message
+
 PROTOCOL = 2
 """Raised with every incompatible change; the worker tells its own first."""
 
@@ -42,7 +44,7 @@ class ProtocolError(Exception):
     """The other side sent something that is not a message."""
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class Setup:
     """Server to worker, once: load `ref` and set it up.  `folder` is where files are exchanged.
 
@@ -58,7 +60,7 @@ class Setup:
     train_ref: Optional[str] = None
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class Predict:
     """Server to worker.  `folder` is the prediction's own; `files` replace positions of `input` (see `FileAt`).
 
@@ -73,26 +75,26 @@ class Predict:
     mode: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class Cancel:
     """Server to worker: interrupt a prediction.  It may arrive before its `Predict`, and after its `Done` was sent."""
 
     id: str
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class Check:
     """Server to worker, once it is set up: ask the model's `healthcheck`; also while predictions run."""
 
     id: int
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class Stop:
     """Server to worker: end."""
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class Hello:
     """Worker to server, first."""
 
@@ -101,7 +103,7 @@ class Hello:
     version: str
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class SetupDone:
     """Worker to server, once.  `error` is None if predictions may come; `concurrency` how many at a time.
 
@@ -113,7 +115,7 @@ class SetupDone:
     healthcheck: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class Checked:
     """Worker to server: the answer to a `Check`, in `CHECK_LIMIT` seconds; `error` is None if all is well."""
 
@@ -121,7 +123,7 @@ class Checked:
     error: Optional[str] = None
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class Log:
     """Worker to server: text written to `source` (`stdout` or `stderr`); `id` None: by no prediction in particular.
 
@@ -134,7 +136,7 @@ class Log:
     raw: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class Output:
     """Worker to server: one item of an iterator."""
 
@@ -143,7 +145,7 @@ class Output:
     files: List[Dict[str, Any]]
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class Metric:
     """Worker to server; `value` None deletes."""
 
@@ -153,7 +155,7 @@ class Metric:
     mode: str
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class Done:
     """Worker to server: a prediction ended.  `iterated`: the output was sent item by item; `seconds` it took."""
 
@@ -166,7 +168,7 @@ class Done:
     seconds: Optional[float] = None
 
 
-@dataclasses.dataclass(frozen=True)
+@message
 class FileAt:
     """A file at a position of a JSON value: `at` is the list of keys and indexes that leads there."""
 

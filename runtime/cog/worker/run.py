@@ -238,9 +238,9 @@ def brief(problem: BaseException) -> str:
 
 
 def show(problem: BaseException) -> None:
-    """The traceback, without the worker's own frames, on standard error."""
+    """The traceback, without the worker's own frames, on standard error; no frames if there are no others."""
     frames = problem.__traceback__
     ours = ("cog", "cog.worker", "asyncio", "concurrent.futures", "importlib")
     while frames is not None and frames.tb_frame.f_globals.get("__package__") in ours:
         frames = frames.tb_next
-    traceback.print_exception(type(problem), problem, frames or problem.__traceback__, file=sys.stderr)
+    traceback.print_exception(type(problem), problem, frames, file=sys.stderr)
