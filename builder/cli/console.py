@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from builder.errors import CogsmithError
@@ -25,6 +27,7 @@ class Console:
         self._live = _is_live(self._stream) if progress == "auto" else progress == "tty"
         self._running: dict[str, tuple[int, int]] = {}
         self._drawn = 0.0
+        self._stopped = False
         self._lock = threading.Lock()
         self._block: list[str] = []
 
@@ -42,8 +45,28 @@ class Console:
         """Print a warning."""
         self._line(f"{paint('warning', '33', self._stream)}: {text}")
 
+    @contextlib.contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Meanwhile an interrupt is for all threads that tell of their progress, not only for the one that waits."""
+
+        def stop(*_: object) -> None:
+            self._stopped = True
+            raise KeyboardInterrupt
+
+        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if not usual or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def advance(self, label: str, done: int, total: int) -> None:
-        """Draw how far the running work is."""
+        """Draw how far the running work is; the end of the work, where the user interrupted it (`stoppable`)."""
+        if self._stopped:
+            raise KeyboardInterrupt
         if self._quiet or not self._live:
             return
         import time

@@ -223,9 +223,10 @@ def make_layers(
         places = with_mirrors(tuple(remotes), debs=debs, mirrors=mirrors)
         return ensure(places, store=store, report=console, new_session=new_session)
 
-    return chosen.make(
-        plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console, elsewhere=elsewhere
-    )
+    with console.stoppable():
+        return chosen.make(
+            plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console, elsewhere=elsewhere
+        )
 
 
 def check_name(name: str) -> str:
