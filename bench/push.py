@@ -23,6 +23,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -126,8 +127,13 @@ def image_of(work: Path, megabytes: int) -> Path:
     with Store.open(cache / "cogsmith") as store:
         for share in SHARES:
             with store.writer() as out:
-                for _ in range(max(1, megabytes * share // 100)):
-                    out.write(os.urandom(1_000_000))
+                blocks = max(1, megabytes * share // 100)
+                member = tarfile.TarInfo(f"weights/{share}-{len(layers)}")
+                member.size = blocks * 1_000_448  # whole tar blocks
+                out.write(member.tobuf())
+                for _ in range(blocks):
+                    out.write(os.urandom(1_000_448))
+                out.write(bytes(1024))
                 digest, size = out.commit()[:2]
             layer = oci.PackedLayer(digest=digest, diff_id=digest, size=size, media_type=oci.LAYER_MEDIA_TYPES["plain"])
             layers.append(layer)

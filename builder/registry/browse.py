@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from typing import Any
 from urllib.parse import quote
 
@@ -58,8 +57,7 @@ def tags(reference: Reference, *, access: Access) -> list[str]:
             found += [str(tag) for tag in json.loads(response.content).get("tags") or ()]
         except (ValueError, AttributeError, TypeError) as problem:
             raise RegistryError(f"could not read {what}", hint="is that address a registry's?") from problem
-        link = re.match(r'\s*<([^>]*)>\s*;\s*rel="?next', response.headers.get("Link", ""))
-        url = client.absolute(link[1]) if link else ""
+        url = client.next_page(response)
     return sorted(set(found))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -91,6 +92,11 @@ class Client:
     def absolute(self, url: str) -> str:
         """The URL that a `Location` stands for, which may be relative."""
         return urljoin(self._root() + "/", url)
+
+    def next_page(self, response: requests.Response) -> str:
+        """The URL of the next page of a list; empty at its end (RFC 8288)."""
+        link = re.match(r'\s*<([^>]*)>\s*;\s*rel="?next', response.headers.get("Link", ""))
+        return self.absolute(link[1]) if link else ""
 
     def request(
         self,

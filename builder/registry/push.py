@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -19,7 +18,7 @@ from builder.registry import known
 from builder.registry.client import Access, Client
 from builder.registry.places import full
 from builder.registry.pull import Origin
-from builder.registry.sources import File, Readable, Stream
+from builder.registry.sources import Bytes, File, Readable, Stream
 from builder.registry.upload import Blob, Limits, Outcome, has_blob, upload
 from builder.report import Report
 from builder.store import Store, StoredImage
@@ -201,7 +200,7 @@ class _Job:
     def _config(self, config: Descriptor) -> Moved:
         data = self._store.read_blob(config.digest)
         label = f"{config.digest[7:19]} configuration"
-        how = self._send(config, label=label, reader=lambda start, count: io.BytesIO(data[start : start + count]))
+        how = self._send(config, label=label, reader=Bytes(data).part)
         return Moved(digest=config.digest, size=config.size, label=label, how=how)
 
     def _send(self, descriptor: Descriptor, *, label: str, reader: Callable[[int, int], Readable]) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +23,17 @@ class Readable(Protocol):
 
     def close(self) -> None:
         """Release it."""
+
+
+class Bytes:
+    """A small document."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def part(self, start: int, count: int) -> Readable:
+        """`count` bytes from `start` on."""
+        return io.BytesIO(self._data[start : start + count])
 
 
 class File:
