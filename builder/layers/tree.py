@@ -48,6 +48,16 @@ Also dropped, wherever they are: `__pycache__` folders, files with content below
 KEPT = ("var/lib/apt/lists/partial",)
 """What a pattern of `VOLATILE` matches and a package owns."""
 
+LEFT_BY_STEPS = (
+    ("root/.cache/pip", "what pip downloaded"),
+    ("root/.cache/uv", "what uv downloaded"),
+    ("root/.wget-hsts", "holds the time"),
+)
+"""What commands of a user leave besides, and nobody means to ship."""
+
+_VOLATILE_STARTS = ("etc/", "var/", "root/.")
+"""What a path begins with that any of those patterns may match."""
+
 MOUNTS = ("dev", "proc", "sys")
 """Folders that are empty in an image: whoever runs it mounts what belongs there."""
 
@@ -61,6 +71,30 @@ _TYPES: dict[bytes, MemberType] = {
     tarfile.CHRTYPE: "char",
     tarfile.BLKTYPE: "block",
 }
+
+
+def volatile(path: str, node: Node) -> bool:
+    """Whether what a step left at `path` (where no link leads) differs from run to run; see `VOLATILE`.
+
+    Unlike in a whole system, what a step puts into `/tmp` stays: the next one may want it.
+    """
+    if path.startswith("run/"):
+        return node.type != "dir"
+    if path.startswith("var/log/"):
+        return node.type == "file" and node.content is not None and node.content.size > 0
+    if not path.startswith(_VOLATILE_STARTS) or path in KEPT:
+        return False
+    return any(_matches(path, pattern) for pattern, _ in (*VOLATILE, *LEFT_BY_STEPS))
+
+
+def _matches(path: str, pattern: str) -> bool:
+    before, star, after = pattern.partition("*")
+    if not star:
+        return path == pattern
+    name = path[len(before) : len(path) - len(after)]
+    return (
+        len(path) >= len(before) + len(after) and path.startswith(before) and path.endswith(after) and "/" not in name
+    )
 
 
 def read_folder(folder: Path, *, epoch: int) -> Root:
@@ -78,7 +112,7 @@ def read_folder(folder: Path, *, epoch: int) -> Root:
                 found = entry.stat(follow_symlinks=False)
                 node = linked.get((found.st_dev, found.st_ino))
                 if node is None:
-                    node = _from_disk(path, found)
+                    node = from_disk(path, found)
                     if node is None:
                         continue
                     if found.st_nlink > 1 and node.type == "file":
@@ -128,7 +162,8 @@ def normalise(root: Root) -> None:
         root.write("etc/machine-id", "")
 
 
-def _from_disk(path: Path, found: os.stat_result) -> Node | None:
+def from_disk(path: Path, found: os.stat_result) -> Node | None:
+    """The node for what lies at `path` on disk, and is `found` (lstat) there; nothing for a socket."""
     kind = _kind(found.st_mode)
     if kind is None:
         return None
@@ -140,7 +175,7 @@ def _from_disk(path: Path, found: os.stat_result) -> Node | None:
         present = os.listxattr(path, follow_symlinks=False) if hasattr(os, "listxattr") else ()
         node.xattrs = tuple((name, os.getxattr(path, name)) for name in XATTRS if name in present)
     elif kind == "symlink":
-        node.target, node.mode = str(path.readlink()), 0o777
+        node.target, node.mode = os.readlink(path), 0o777  # noqa: PTH115 - as it stands: Path would tidy it up
     elif kind in ("char", "block"):
         node.major, node.minor = os.major(found.st_rdev), os.minor(found.st_rdev)
     return node
@@ -171,12 +206,20 @@ def _place_tar(info: tarfile.TarInfo, *, root: Root, spool: BinaryIO) -> None:
             raise LayerError(f"the archive of the tree links `{info.name}` to `{info.linkname}`, which it lacks")
         root.place(path, other)
         return
+    root.place(path, from_tar(info, spool))
+
+
+def from_tar(info: tarfile.TarInfo, spool: BinaryIO) -> Node:
+    """The node for a member of the archive in `spool`, anything but a hard link; its content stays there."""
+    kind = _TYPES.get(info.type)
+    if kind is None or kind == "hardlink" or info.issparse():
+        raise LayerError(f"the archive of the tree holds `{info.name}`, which no layer can hold")
     xattrs = {
         name: value.encode("utf-8", errors="surrogateescape")
         for name in XATTRS
         if (value := info.pax_headers.get(f"SCHILY.xattr.{name}")) is not None
     }
-    node = Node(
+    return Node(
         type=kind,
         mode=0o777 if kind == "symlink" else info.mode & 0o7777,
         uid=info.uid,
@@ -188,4 +231,3 @@ def _place_tar(info: tarfile.TarInfo, *, root: Root, spool: BinaryIO) -> None:
         minor=info.devminor if kind in ("char", "block") else 0,
         xattrs=tuple(xattrs.items()),
     )
-    root.place(path, node)

@@ -81,6 +81,53 @@ def write_layer(
     Raises `LayerError` where members contradict each other, or content is not what they promise.
     """
     ordered = arrange(members, epoch=epoch)
+
+    def fill(body: _Body, diff_id: _Hasher) -> None:
+        with Reader() as reader:
+            _write_tar(ordered, body=body, diff_id=diff_id, reader=reader, progress=progress)
+
+    return _packed(fill, out=out, codec=codec, compression=compression, compress=compress, threads=threads)
+
+
+def write_packed(tar: Iterable[bytes], *, out: Output, codec: Codec, compression: str, threads: int = 1) -> Packed:
+    """Write a layer of a tar that `write_tar` made elsewhere, piece by piece, all of it through the codec.
+
+    The same bytes as `write_layer` of the same members with `compress`.
+    """
+
+    def fill(body: _Body, diff_id: _Hasher) -> None:
+        for piece in tar:
+            diff_id.update(piece)
+            body.store(piece)
+
+    return _packed(fill, out=out, codec=codec, compression=compression, compress=True, threads=threads)
+
+
+def write_tar(members: Iterable[Member], *, out: Output) -> None:
+    """Write the tar of members that are in a layer's order already (`arrange`), uncompressed and not hashed."""
+    pending = bytearray()
+    with Reader() as reader:
+        for member in members:
+            pending += header(member)
+            if member.content is not None:
+                for piece in _pieces(member.content, reader=reader, label=member.path):
+                    if len(pending) + len(piece) > HASH_BATCH:
+                        out.write(bytes(pending))
+                        pending.clear()
+                    pending += piece
+            pending += padding(member.size)
+    out.write(bytes(pending) + END)
+
+
+def _packed(
+    fill: Callable[[_Body, _Hasher], None],
+    *,
+    out: Output,
+    codec: Codec,
+    compression: str,
+    compress: bool,
+    threads: int,
+) -> Packed:
     digest, diff_id = _hashers(threads)
     size = 0
 
@@ -102,8 +149,7 @@ def write_layer(
     else:
         raise LayerError(f"there is no layer compression `{compression}`", hint="use gzip, plain or zstd")
     try:
-        with Reader() as reader:
-            _write_tar(ordered, body=body, diff_id=diff_id, reader=reader, progress=progress)
+        fill(body, diff_id)
         body.close()
     except BaseException:
         body.abandon()

@@ -1,0 +1,272 @@
+"""The same step by way of an overlay, an archive of another builder and a plain tree: one delta.
+
+The real kernel makes the overlay; where this is not root, that part skips, aloud (`tests/executed` has it rootless).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.errors import LayerError
+from builder.layers.changes import read_layer, read_upper, read_whole
+from builder.layers.content import FileSlice
+from builder.layers.delta import Changes, delta
+from builder.layers.lower import Folders
+from builder.layers.root import read_content
+from builder.layers.tar import Member
+
+EPOCH = 1_000_000
+
+
+def base(folder: Path) -> Path:
+    """A lower layer with something of everything."""
+    folder.mkdir()
+    folder.chmod(0o755)
+    for name in ("etc", "keep/deep", "old/sub", "moved/in", "emptied"):
+        (folder / name).mkdir(parents=True)
+    for name in (
+        "etc/conf",
+        "keep/deep/a",
+        "keep/b",
+        "old/sub/x",
+        "old/y",
+        "moved/in/z",
+        "moved/m",
+        "emptied/1",
+        "emptied/2",
+        "one",
+    ):
+        (folder / name).write_text(f"{name}\n")
+    os.link(folder / "one", folder / "two")
+    (folder / "link").symlink_to("./etc//conf")
+    (folder / "nothing").write_bytes(b"")
+    return folder
+
+
+def step(root: Path) -> None:
+    """What a command might do to it."""
+    (root / "etc/conf").write_text("changed\n")
+    (root / "keep/b").write_text("keep/b\n")  # again, the same
+    (root / "keep/deep").touch()
+    shutil.rmtree(root / "old")
+    (root / "old").write_text("a file now\n")
+    shutil.move(root / "moved", root / "elsewhere")  # as mv(1): an overlay without redirects cannot rename a folder
+    for path in (root / "emptied").iterdir():
+        path.unlink()
+    (root / "emptied/new").write_text("new\n")
+    (root / "one").chmod(0o4755)
+    (root / "nothing").unlink()
+    (root / "ümläut").mkdir()
+    (root / "ümläut" / ("n" * 250)).write_bytes(b"")
+    os.link(root / "etc/conf", root / "etc/conf.again")
+    os.mkfifo(root / "pipe", 0o640)
+    (root / "bare").mkdir(mode=0o700)
+    with (root / "sparse").open("wb") as file:
+        file.truncate(300_000)
+        file.seek(299_990)
+        file.write(b"end")
+    shutil.rmtree(root / "keep/deep")
+    (root / "keep/deep").mkdir()
+    (root / "keep/deep/a").write_text("keep/deep/a\n")  # there again
+    (root / "link").unlink()
+    (root / "link").symlink_to("./etc//conf")  # the same
+
+
+EXPECTED = [
+    ".wh.moved", ".wh.nothing", "bare", "elsewhere", "elsewhere/in", "elsewhere/in/z", "elsewhere/m", "emptied",
+    "emptied/.wh.1", "emptied/.wh.2", "emptied/new", "etc", "etc/conf", "etc/conf.again", "old", "one", "pipe",
+    "sparse", "ümläut", "ümläut/" + "n" * 250,
+]  # fmt: skip
+
+
+def shown(members: list[Member]) -> list[tuple[object, ...]]:
+    """Members with their content, and without the times that the test's own clock made."""
+    return [
+        (m.path, m.type, m.mode, m.uid, m.gid, m.linkname, m.xattrs, m.content and read_content(m.content))
+        for m in members
+    ]
+
+
+@pytest.fixture
+def overlay(tmp_path: Path) -> Iterator[Callable[[str], tuple[Path, Path, Path]]]:
+    """Mounts an overlay with these options: lower, upper and merged folder."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts here; tests/executed runs steps as other users, too")
+    mounted: list[Path] = []
+
+    def mount(options: str) -> tuple[Path, Path, Path]:
+        lower = base(tmp_path / "lower")
+        upper, work, merged = tmp_path / "upper", tmp_path / "work", tmp_path / "merged"
+        for folder in (upper, work, merged):
+            folder.mkdir()
+        text = f"lowerdir={lower},upperdir={upper},workdir={work}{options}"
+        done = subprocess.run(
+            ["mount", "-t", "overlay", "overlay", "-o", text, merged], capture_output=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"no overlay with `{options}`: {done.stderr.decode().strip()}")
+        mounted.append(merged)
+        return lower, upper, merged
+
+    yield mount
+    for merged in mounted:
+        subprocess.run(["umount", merged], check=False)
+
+
+def plain(tmp_path: Path) -> list[Member]:
+    lower = base(tmp_path / "plain-lower")
+    whole = base(tmp_path / "plain")
+    (whole / "one").unlink()
+    (whole / "two").unlink()  # an overlay parts the names of one file when one of them changes
+    for name in ("one", "two"):
+        (whole / name).write_text("one\n")
+    step(whole)
+    return delta(read_whole(whole), lower=Folders([lower]), epoch=EPOCH)
+
+
+def test_plain_tree(tmp_path: Path) -> None:
+    made = plain(tmp_path)
+    assert [member.path for member in made] == EXPECTED
+    members = {member.path: member for member in made}
+    assert members["etc/conf.again"].linkname == "etc/conf"
+    assert members["one"].mode == 0o4755
+    assert members["sparse"].size == 300_000
+    assert members["pipe"].type == "fifo"
+
+
+@pytest.mark.parametrize("options", ["", ",userxattr", ",redirect_dir=on,metacopy=on", ",redirect_dir=on"])
+def test_overlay(overlay: Callable[[str], tuple[Path, Path, Path]], options: str, tmp_path: Path) -> None:
+    lower, upper, merged = overlay(options)
+    step(merged)
+    assert shown(made(upper, lower)) == shown(plain(tmp_path))
+
+
+def made(upper: Path, lower: Path) -> list[Member]:
+    below = Folders([lower])
+    return delta(read_upper(upper, lower=below), lower=below, epoch=EPOCH)
+
+
+def test_redirects_and_metacopies_do_occur(overlay: Callable[[str], tuple[Path, Path, Path]]) -> None:
+    """Else the test above would not show that they are understood; and they nest."""
+    lower, upper, merged = overlay(",redirect_dir=on,metacopy=on")
+    step(merged)
+    (merged / "elsewhere/in").rename(merged / "inner")
+    (merged / "elsewhere").rename(merged / "keep/far")
+    (merged / "keep/far/more").write_text("more")
+    assert "trusted.overlay.redirect" in os.listxattr(upper / "keep/far")
+    assert "trusted.overlay.metacopy" in os.listxattr(upper / "one")
+    found = {member.path: member for member in made(upper, lower)}
+    assert read_content(found["inner/z"].content or pytest.fail()) == b"moved/in/z\n"
+    assert read_content(found["keep/far/m"].content or pytest.fail()) == b"moved/m\n"
+    assert "keep/far/in" not in found
+    assert read_content(found["one"].content or pytest.fail()) == b"one\n"
+
+
+def archive(entries: list[tuple[str, bytes, str | bytes]]) -> io.BufferedRandom:
+    """A layer as another builder writes it: absolute hard links, sub-second times, mode bits of the file type."""
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - read by whoever gets it
+    with tarfile.open(fileobj=spool, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, kind, data in entries:
+            info = tarfile.TarInfo(name)
+            info.type, info.mode, info.mtime = kind, 0o100644 if kind == tarfile.REGTYPE else 0o40755, 12.75  # type: ignore[assignment]
+            if isinstance(data, str):
+                info.linkname = data
+            else:
+                info.size = len(data)
+            tar.addfile(info, io.BytesIO(data if isinstance(data, bytes) else b""))
+    return spool  # type: ignore[return-value]
+
+
+FILE, FOLDER, HARD = tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.LNKTYPE
+
+
+def test_archives_of_kaniko_and_buildah(tmp_path: Path) -> None:
+    """Kaniko: the root, whiteouts first, absolute links.  Buildah: whiteouts in place, leftovers of its mounts."""
+    below = Folders([base(tmp_path / "lower")])
+    kaniko = archive(
+        [
+            ("/", FOLDER, b""), ("keep/", FOLDER, b""), ("keep/.wh.b", FILE, b""), ("etc/", FOLDER, b""),
+            ("emptied", FOLDER, b""), ("emptied/.wh.1", FILE, b""), ("emptied/.wh.2", FILE, b""),
+            ("emptied/new", FILE, b"new"), ("etc/conf", FILE, b"c"), ("etc/d", HARD, "/etc/conf"),
+            ("etc/one", HARD, "/one"),
+        ]
+    )  # fmt: skip
+    buildah = archive(
+        [
+            ("emptied", FOLDER, b""), ("emptied/.wh..wh..opq", FILE, b""), ("emptied/new", FILE, b"new"),
+            ("etc", FOLDER, b""), ("etc/conf", FILE, b"c"), ("etc/d", HARD, "etc/conf"), ("etc/one", FILE, b"one\n"),
+            ("etc/hosts", FILE, b""), ("keep", FOLDER, b""), ("keep/.wh.b", FILE, b""), ("run", FOLDER, b""),
+            ("etc/.wh..wh.plnk", FILE, b""),
+        ]
+    )  # fmt: skip
+    one = delta(read_layer(kaniko, lower=below), lower=below, epoch=EPOCH)
+    two = delta(read_layer(buildah, lower=below), lower=below, epoch=EPOCH, mounts=["run"])
+    assert [member.path for member in one] == [
+        "emptied", "emptied/.wh.1", "emptied/.wh.2", "emptied/new", "etc", "etc/conf", "etc/d", "etc/one",
+        "keep", "keep/.wh.b",
+    ]  # fmt: skip
+    assert shown(one) == shown(two)
+    assert [m.mtime for m in one if m.path == "etc/conf"] == [12]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x"])
+def test_hostile_archive(tmp_path: Path, name: str) -> None:
+    below = Folders([base(tmp_path / "lower")])
+    with pytest.raises(LayerError, match="leaves the image"):
+        read_layer(archive([(name, FILE, b"x")]), lower=below)
+    with pytest.raises(LayerError, match="which is no file"):
+        read_layer(archive([("x", HARD, "/nowhere")]), lower=below)
+
+
+def test_sockets_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lower, upper = base(tmp_path / "lower"), tmp_path / "upper"
+    upper.mkdir()
+    monkeypatch.chdir(upper)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("s")
+        assert made(upper, lower) == []
+
+
+def test_layers_below_are_merged_as_an_overlay_does(overlay: Callable[[str], tuple[Path, Path, Path]]) -> None:
+    lower, upper, merged = overlay(",userxattr")
+    step(merged)
+    both = Folders([lower, upper])
+    seen = {
+        os.path.relpath(os.path.join(top, name), merged)
+        for top, dirs, files in os.walk(merged)
+        for name in dirs + files
+    }
+    found = set()
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        for name in both.names(folder):
+            path = f"{folder}/{name}" if folder else name
+            found.add(path)
+            node = both.node(path)
+            assert node is not None
+            if node.type == "dir":
+                pending.append(path)
+            elif isinstance(node.content, FileSlice):
+                assert read_content(node.content) == (merged / path).read_bytes()
+    assert found == seen
+    assert both.node("old/sub") is None
+    assert both.node("etc/conf/x") is None
+    # And a whole merged tree is no change at all to these layers.
+    assert delta(read_whole(merged), lower=both, epoch=EPOCH) == []
+
+
+def test_nothing_changed_is_an_empty_layer(tmp_path: Path) -> None:
+    lower = base(tmp_path / "lower")
+    assert delta(Changes(nodes={}), lower=Folders([lower]), epoch=EPOCH) == []
+    assert delta(read_whole(lower), lower=Folders([lower]), epoch=EPOCH) == []
