@@ -95,7 +95,7 @@ def time_reading(lines: int, *, runs: int) -> float:
 
 
 def time_import(*, runs: int) -> float:
-    """Seconds of the core for importing the code, from bytecode, in a process that has what every command has; the median."""
+    """Seconds of the core for importing the code, from bytecode, in a process that has what each command has."""
     with tempfile.TemporaryDirectory() as cache:
         env = {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": cache}
         command = [sys.executable, "-c", IMPORT]
