@@ -6,6 +6,7 @@ A pure function: reads no file, no clock, no environment.  Imports `config`, `lo
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from builder.plan import (
     FilesLayer,
     Generated,
     ImageConfig,
+    InterpreterLayer,
     Layer,
     Locked,
     Plan,
@@ -67,13 +69,14 @@ def compile_plan(
     SDK and the server, `schema` the model's OpenAPI document, `version` this release's, for the labels.
     Raises `ConfigError` if the image would have more layers than a container runtime can mount.
     """
-    layers: list[Layer] = [*_base_layers(lock, epoch=epoch)]
+    layers: list[Layer] = [*_base_layers(lock, epoch=epoch), *_interpreter_layers(lock, epoch=epoch)]
     if len(large) > MAX_LAYERS // 2:
         raise ConfigError(
             f"the project has {len(large)} large files, each a layer of its own; at most {MAX_LAYERS // 2} fit",
             hint="pack them into archives, or exclude those that the model does not need in `.dockerignore`",
         )
     room = MAX_LAYERS - len(large) - 4  # the base, the shared wheels, the runtime, the code
+    room -= lock.python is not None
     layers += _wheel_layers(lock, epoch=epoch, room=room)
     layers.append(_runtime_layer(lock, runtime=runtime, epoch=epoch))
     layers += [
@@ -141,6 +144,22 @@ def _base_layers(lock: Lock, *, epoch: int) -> Sequence[Layer]:
                 )
                 for layer in base.layers
             ]
+
+
+def _interpreter_layers(lock: Lock, *, epoch: int) -> Sequence[Layer]:
+    if lock.python is None:
+        return []
+    return [
+        InterpreterLayer(
+            root=posixpath.dirname(posixpath.dirname(lock.interpreter.path)),
+            version=lock.interpreter.version,
+            filename=lock.python.filename,
+            size=lock.python.size,
+            sha256=lock.python.sha256,
+            epoch=epoch,
+            reason=f"Python {lock.interpreter.version}, which the base does not have",
+        )
+    ]
 
 
 def _wheel_layers(lock: Lock, *, epoch: int, room: int) -> list[Layer]:

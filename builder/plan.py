@@ -67,6 +67,15 @@ class Wheel:
 
 
 @frozen
+class PythonArchive:
+    """An archive of python-build-standalone, by hash."""
+
+    filename: str
+    size: int
+    sha256: str
+
+
+@frozen
 class Entry:
     """One path of a source tree, relative, `/`-separated.
 
@@ -134,6 +143,20 @@ class DebianLayer:
 
 
 @frozen
+class InterpreterLayer:
+    """A Python of its own below `root`: an `install_only` archive of python-build-standalone, by hash."""
+
+    kind: Literal["interpreter"] = "interpreter"
+    root: str
+    version: str
+    filename: str
+    size: int
+    sha256: str
+    epoch: int
+    reason: str = ""
+
+
+@frozen
 class WheelsLayer:
     """Wheels installed in `prefix`, a virtual environment of the Python `python` (`3.11`)."""
 
@@ -177,7 +200,7 @@ class FilesLayer:
     reason: str = ""
 
 
-Layer: TypeAlias = BaseLayer | DebianLayer | WheelsLayer | RuntimeLayer | FilesLayer
+Layer: TypeAlias = BaseLayer | DebianLayer | InterpreterLayer | WheelsLayer | RuntimeLayer | FilesLayer
 
 
 @frozen
@@ -253,6 +276,8 @@ def title(layer: Layer) -> str:
             return "base image"
         case DebianLayer():
             return f"Debian {layer.suite}, {len(layer.debs)} packages"
+        case InterpreterLayer():
+            return f"Python {layer.version}"
         case WheelsLayer(wheels=(wheel,)):
             return f"{wheel.name} {wheel.version}"
         case WheelsLayer():
@@ -278,6 +303,8 @@ def layer_key(layer: Layer, *, compression: Compression, codec: Codec) -> str:
 
 def _drop_filenames(spec: dict[str, Any]) -> None:
     # A deb's path on a mirror does not shape the layer; a wheel's file name neither (its tags are in WHEEL).
+    if spec["kind"] == "interpreter":
+        del spec["filename"]
     for item in (*spec.get("debs", ()), *spec.get("wheels", ())):
         del item["filename"]
 

@@ -19,6 +19,7 @@ from builder.plan import (
     BaseLayer,
     DebianLayer,
     FilesLayer,
+    InterpreterLayer,
     Layer,
     Locked,
     Plan,
@@ -133,18 +134,20 @@ def _locked(plan: Plan, key: str) -> Locked | None:
 
 def _wanted(layers: Sequence[Layer]) -> set[str]:
     """sha256 of the downloads that these layers are made from."""
-    wanted: set[str] = set()
-    for layer in layers:
-        match layer:
-            case DebianLayer():
-                wanted |= {deb.sha256 for deb in layer.debs}
-            case WheelsLayer() | RuntimeLayer():
-                wanted |= {wheel.sha256 for wheel in layer.wheels}
-            case FilesLayer() | BaseLayer():
-                pass
-            case _:
-                assert_never(layer)
-    return wanted
+    return {sha256 for layer in layers for sha256 in wanted_downloads(layer)}
+
+
+def wanted_downloads(layer: Layer) -> set[str]:
+    """sha256 of the downloads that a layer is made from."""
+    match layer:
+        case DebianLayer():
+            return {deb.sha256 for deb in layer.debs}
+        case WheelsLayer() | RuntimeLayer():
+            return {wheel.sha256 for wheel in layer.wheels}
+        case FilesLayer() | BaseLayer():
+            return set()
+        case _:
+            assert_never(layer)
 
 
 def _size(layer: Layer) -> int:
@@ -154,6 +157,8 @@ def _size(layer: Layer) -> int:
             return sum(deb.size for deb in layer.debs)
         case WheelsLayer() | RuntimeLayer():
             return sum(wheel.size for wheel in layer.wheels)
+        case InterpreterLayer():
+            return layer.size
         case FilesLayer():
             return sum(entry.size for entry in layer.entries)
         case BaseLayer():
@@ -173,8 +178,8 @@ def _make(
     report: Report,
 ) -> PackedLayer:
     key = layer_key(layer, compression=plan.compression, codec=plan.codec)
-    # With gzip, only a Debian layer is compressed: wheels bring their own deflate streams, files are stored.
-    compressed = plan.compression == "zstd" or isinstance(layer, DebianLayer)
+    # With gzip, systems and interpreters are compressed: wheels bring their own deflate streams, files are stored.
+    compressed = plan.compression == "zstd" or isinstance(layer, DebianLayer | InterpreterLayer)
     codec = codec_for(plan.codec, plan.compression if compressed else "plain")
     with store.scratch() as scratch, store.writer(hashing=False) as out:  # the packer hashes what it writes
         if isinstance(layer, DebianLayer) and layer.executed:

@@ -56,6 +56,11 @@ def pack(
         from builder.layers.files import files_members
 
         members = files_members(spec, inputs=inputs)
+    elif kind == "interpreter":
+        from builder.layers.interpreter import interpreter_members
+
+        verify([spec["sha256"]], inputs=inputs, threads=1)
+        members = interpreter_members(spec, inputs=inputs, scratch=scratch)
     elif kind == "debian":
         from builder.layers.debian import debian_members
 
@@ -68,7 +73,7 @@ def pack(
         codec=codec,
         compression=compression,
         epoch=spec["epoch"],
-        compress=kind == "debian",
+        compress=kind in ("debian", "interpreter"),
         threads=threads,
         progress=progress,
     )

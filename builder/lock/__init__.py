@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 
 from builder.oci import PackedLayer
-from builder.plan import BaseLayer, Deb, Interpreter, Remote, Wheel
+from builder.plan import BaseLayer, Deb, Interpreter, PythonArchive, Remote, Wheel
 
 FILE_NAME = "pylock.cog.toml"
 LOCK_FORMAT = 1
@@ -67,6 +67,8 @@ class Lock:
     runtime_wheels: tuple[Wheel, ...]
     runtime_build: str = ""
     """`resolve.runtime.build_id` of who made the lock: two builds of one version may differ in what they put in."""
+    python: PythonArchive | None = None
+    """What the interpreter comes from, where it is not the base's own."""
     layers: tuple[tuple[str, PackedLayer], ...] = ()
     remotes: tuple[Remote, ...] = ()
 

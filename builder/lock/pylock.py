@@ -16,14 +16,14 @@ from builder.errors import LockError
 from builder.lock import LOCK_FORMAT, DebianBase, ImageBase, Lock
 from builder.lock.tables import array, malformed, mapping, read, table, text
 from builder.oci import PackedLayer
-from builder.plan import Deb, Interpreter, Remote, Wheel
+from builder.plan import Deb, Interpreter, PythonArchive, Remote, Wheel
 
 OWN = "tool.cogsmith"
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
-Item = TypeVar("Item", Deb, Wheel)
+Item = TypeVar("Item", Deb, Wheel, PythonArchive)
 
 
 def dumps(lock: Lock, *, folder: Path | None) -> str:
@@ -48,6 +48,7 @@ def dumps(lock: Lock, *, folder: Path | None) -> str:
             "wheels": [_file(wheel, remotes=remotes) for wheel in lock.runtime_wheels],
         },
         "base": _base(lock.base, remotes=remotes),
+        **({"python": _file(lock.python, remotes=remotes)} if lock.python else {}),
         "layers": [{"key": key, **table(packed)} for key, packed in lock.layers],
         "remotes": [table(remote) for remote in others],
     }
@@ -89,6 +90,9 @@ def loads(source: str, *, folder: Path | None) -> Lock:
         runtime_version=text(runtime, "version", where=f"{OWN}.runtime"),
         runtime_build=text(runtime, "build", where=f"{OWN}.runtime") if "build" in runtime else "",
         runtime_wheels=_read_files(Wheel, runtime.get("wheels"), where=f"{OWN}.runtime.wheels", remotes=remotes),
+        python=next(iter(_read_files(PythonArchive, [own["python"]], where=f"{OWN}.python", remotes=remotes)), None)
+        if "python" in own
+        else None,
         layers=tuple(_read_layer(item, at=at) for at, item in array(own.get("layers"), where=f"{OWN}.layers")),
         remotes=tuple(sorted(set(remotes), key=lambda remote: (remote.name, remote.sha256))),
     )
@@ -96,14 +100,16 @@ def loads(source: str, *, folder: Path | None) -> Lock:
     return lock
 
 
-def _items(lock: Lock) -> Iterable[Deb | Wheel]:
+def _items(lock: Lock) -> Iterable[Deb | Wheel | PythonArchive]:
+    if lock.python:
+        yield lock.python
     yield from lock.wheels
     yield from lock.runtime_wheels
     if isinstance(lock.base, DebianBase):
         yield from lock.base.debs
 
 
-def _remote_name(item: Deb | Wheel) -> tuple[str, int]:
+def _remote_name(item: Deb | Wheel | PythonArchive) -> tuple[str, int]:
     return item.filename.rpartition("/")[2], item.size
 
 
@@ -162,7 +168,7 @@ def _read_package(item: Any, *, where: str, remotes: list[Remote], folder: Path 
     return wheel
 
 
-def _file(item: Deb | Wheel, *, remotes: Mapping[str, Remote]) -> dict[str, Any]:
+def _file(item: Deb | Wheel | PythonArchive, *, remotes: Mapping[str, Remote]) -> dict[str, Any]:
     remote = remotes.get(item.sha256)
     return {**table(item), "urls": list(remote.urls)} if remote else table(item)
 

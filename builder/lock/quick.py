@@ -11,7 +11,7 @@ from typing import Any
 
 from builder.lock import DebianBase, ImageBase, Lock
 from builder.oci import PackedLayer
-from builder.plan import BaseLayer, Deb, Interpreter, Remote, Wheel, to_plain
+from builder.plan import BaseLayer, Deb, Interpreter, PythonArchive, Remote, Wheel, to_plain
 
 
 def dumps(lock: Lock) -> str:
@@ -28,6 +28,7 @@ def loads(text: str) -> Lock:
             **data,
             "base": _base(kind, data["base"]),
             "interpreter": Interpreter(**data["interpreter"]),
+            "python": PythonArchive(**data["python"]) if data["python"] else None,
             "wheels": tuple(Wheel(**wheel) for wheel in data["wheels"]),
             "runtime_wheels": tuple(Wheel(**wheel) for wheel in data["runtime_wheels"]),
             "layers": tuple((key, PackedLayer(**packed)) for key, packed in data["layers"]),

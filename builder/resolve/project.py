@@ -18,7 +18,7 @@ from builder.config.sections import minor_of
 from builder.errors import ConfigError, ResolveError
 from builder.frozen import frozen
 from builder.lock import DebianBase, ImageBase, Lock
-from builder.plan import Interpreter, Remote
+from builder.plan import Interpreter, PythonArchive, Remote
 from builder.report import Report
 from builder.resolve.packages import Packages
 from builder.resolve.wheels import UnsatisfiableError
@@ -27,6 +27,9 @@ from builder.store import Store
 GLIBC = {"bookworm": "2.36", "trixie": "2.41"}
 """glibc of each Debian release: it bounds the manylinux tag of the wheels."""
 
+
+PLAIN_SUITE = "bookworm"
+"""The Debian release under a Python that no release brings; its base is the one that other models have."""
 
 BASE_PLACE = "base place"
 """Memos of this kind say, by the digest of a base, which project's folder a local reference to it starts from."""
@@ -75,9 +78,9 @@ def resolve(
     for python in pythons:
         asked = dataclasses.replace(config, python_version=python)
         if old is not None and _answers(old, config=asked, platform=platform):
-            base, interpreter, remotes = old.base, old.interpreter, _base_remotes(old)
+            base, interpreter, archive, remotes = old.base, old.interpreter, old.python, _base_remotes(old)
         else:
-            base, interpreter, remotes = _base(asked, project=project, platform=platform, world=world)
+            base, interpreter, archive, remotes = _base(asked, project=project, platform=platform, world=world)
         try:
             wheels, wheel_remotes = packages.resolve(
                 interpreter.version,
@@ -107,6 +110,7 @@ def resolve(
         wheels=wheels,
         runtime_version=__version__,
         runtime_wheels=runtime_wheels,
+        python=archive,
         runtime_build=build_id(runtime_files(hash_file=world.store.hash_file)[0]),
         remotes=tuple(sorted(unique.values(), key=lambda remote: (remote.name, remote.sha256))),
     )
@@ -159,13 +163,15 @@ def _answers(old: Lock, *, config: Config, platform: str) -> bool:
 
 
 def _base_remotes(old: Lock) -> tuple[Remote, ...]:
-    debs = {deb.sha256 for deb in old.base.debs} if isinstance(old.base, DebianBase) else set()
-    return tuple(remote for remote in old.remotes if remote.sha256 in debs)
+    own = {deb.sha256 for deb in old.base.debs} if isinstance(old.base, DebianBase) else set()
+    if old.python:
+        own.add(old.python.sha256)
+    return tuple(remote for remote in old.remotes if remote.sha256 in own)
 
 
 def _base(
     config: Config, *, project: Path, platform: str, world: World
-) -> tuple[DebianBase | ImageBase, Interpreter, tuple[Remote, ...]]:
+) -> tuple[DebianBase | ImageBase, Interpreter, PythonArchive | None, tuple[Remote, ...]]:
     if config.base_image:
         from builder.resolve.base import resolve_image_base
 
@@ -179,21 +185,24 @@ def _base(
             report=world.report,
         )
         world.store.remember(BASE_PLACE, base.digest, str(project))
-        return base, interpreter, ()
-    suite = debian_suite(config.python_version or "")
-    if suite is None:
-        raise ConfigError(
-            f"there is no Debian base with Python {config.python_version}",
-            hint=f"use python_version {' or '.join(debian_pythons())}, or name an image that has this Python in"
-            " `build.base_image`",
-        )
+        return base, interpreter, None, ()
+    python = config.python_version or ""
+    suite = debian_suite(python)
     from builder.resolve.debian import resolve_debian
 
-    return resolve_debian(
-        suite=suite,
+    debian, interpreter, remotes = resolve_debian(
+        suite=suite or PLAIN_SUITE,
         architecture=platform.split("/")[1],
         mirrors=world.mirrors,
         store=world.store,
         report=world.report,
         now=world.now,
     )
+    if suite is not None:
+        return debian, interpreter, None, remotes
+    from builder.resolve.interpreter import resolve_interpreter
+
+    interpreter, archive, remote = resolve_interpreter(
+        python, platform=platform, store=world.store, env=world.env, report=world.report
+    )
+    return debian, interpreter, archive, (*remotes, remote)

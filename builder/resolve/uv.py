@@ -68,7 +68,7 @@ def compile_lock(
         lock.write_text(_preferences(keep), encoding="utf-8")
     inputs = ["requirements.in", *(["pyproject.toml"] if only_from else [])]
     command = [
-        *(_program(), "pip", "compile", *inputs, "--output-file", lock.name, "--format", "pylock.toml"),
+        *(program(), "pip", "compile", *inputs, "--output-file", lock.name, "--format", "pylock.toml"),
         *("--only-binary", ":all:", "--no-header", "--no-annotate", "--quiet", "--python", sys.executable),
         *arguments,
     ]
@@ -88,7 +88,7 @@ def _workspace(index: str, lines: Sequence[str]) -> str:
     return tomli_w.dumps({"project": project, "tool": {"uv": {"workspace": {}, "sources": sources, "index": [only]}}})
 
 
-def _program() -> str:
+def program() -> str:
     import uv
 
     try:

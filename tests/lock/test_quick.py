@@ -8,7 +8,7 @@ import pytest
 
 from builder.lock import DebianBase, ImageBase, Lock, quick
 from builder.oci import PackedLayer
-from builder.plan import BaseLayer, Deb, Interpreter, Remote, Wheel
+from builder.plan import BaseLayer, Deb, Interpreter, PythonArchive, Remote, Wheel
 
 WHEEL = Wheel(name="six", version="1", filename="six.whl", size=1, sha256="1" * 64)
 LAYER = BaseLayer(digest="sha256:a", diff_id="sha256:b", size=3, media_type="tar", reason="why")
@@ -22,6 +22,7 @@ LOCK = Lock(
     runtime_version="0.1.0",
     runtime_build="b" * 64,
     runtime_wheels=(WHEEL, WHEEL),
+    python=PythonArchive(filename="cpython.tar.gz", size=6, sha256="3" * 64),
     layers=(("key", PackedLayer(digest="sha256:c", diff_id="sha256:d", size=4, media_type="tar")),),
     remotes=(Remote(sha256="1" * 64, size=1, name="six.whl", urls=("https://one", "https://two")),),
 )
