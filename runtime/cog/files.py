@@ -93,7 +93,8 @@ class File(io.IOBase):
         """An open file stays; a `data:` URL becomes a `BytesIO`, an `http(s):` one a `URLFile`."""
         if isinstance(value, io.IOBase):
             return value
-        scheme = str(value).partition(":")[0].lower()
+        scheme, colon, _ = str(value).partition(":")
+        scheme = scheme.lower() if colon else ""
         if scheme == "data":
             return io.BytesIO(decode_data_url(str(value)))
         if scheme in ("http", "https"):
@@ -183,7 +184,7 @@ def get_filename(url: str) -> str:
         return "file" + (mimetypes.guess_extension(data_url_type(url)) or "")
     import urllib.parse
 
-    name = os.path.basename(urllib.parse.unquote_plus(urllib.parse.urlparse(url).path))
+    name = urllib.parse.unquote_plus(os.path.basename(urllib.parse.urlparse(url).path))
     return _shortened(name.replace("\0", "_").replace("/", "_"))
 
 

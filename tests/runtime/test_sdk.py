@@ -269,7 +269,7 @@ def test_names_that_no_metric_may_have(name: str, error: str) -> None:
     [
         ("https://example.com/a/b%20c.png?x=1#y", "b c.png"),
         ("https://example.com/a+b.txt", "a b.txt"),
-        ("https://example.com/a%2Fb%00.txt", "b_.txt"),
+        ("https://example.com/a%2Fb%00.txt", "a_b_.txt"),
         ("data:image/png;base64,AAAA", "file.png"),
         ("data:,x", "file.txt"),
         ("data:application/x-unheard-of,x", "file"),
@@ -303,6 +303,8 @@ def test_file() -> None:
         cog.URLFile("ftp://x")
     with pytest.raises(ValueError, match="'ftp' is not a valid URL scheme"):
         cog.File.validate("ftp://x")
+    with pytest.raises(ValueError, match="'' is not a valid URL scheme"):
+        cog.File.validate("/a/file")
 
 
 def load(tmp_path: Path, source: str, name: str = "Runner") -> object:

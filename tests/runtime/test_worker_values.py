@@ -182,7 +182,51 @@ def test_values_that_cannot_be_sent(tmp_path: Path, value: Any, error: str) -> N
 
 def test_numpy() -> None:
     numpy = pytest.importorskip("numpy")
-    assert final(outputs(Path()), [numpy.float32(0.5), numpy.arange(3)]) == ([0.5, [0, 1, 2]], [])
+    given = {
+        "scalars": [numpy.float32(0.5), numpy.float64(0.1), numpy.int8(3), numpy.bool_(True)],
+        "array": numpy.eye(2),
+    }
+    plain, files = final(outputs(Path()), given)
+    assert plain == {"scalars": [0.5, 0.1, 3, True], "array": [[1.0, 0.0], [0.0, 1.0]]}
+    assert [type(value) for value in plain["scalars"]] == [float, float, int, bool]
+    assert files == []
+    for bad in (numpy.float32("nan"), numpy.array([1.0, numpy.inf])):
+        with pytest.raises(OutputError, match="which JSON cannot express"):
+            final(outputs(Path()), bad)
+
+
+def test_pydantic(tmp_path: Path) -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    class Inner(pydantic.BaseModel):
+        colour: Colour
+        file: Path
+
+    class Outer(pydantic.BaseModel):
+        inner: list[Inner]
+        when: dt.datetime
+
+    (tmp_path / "a.txt").write_text("a")
+    made = Outer(inner=[Inner(colour="red", file=tmp_path / "a.txt")], when=dt.datetime(2025, 1, 1, tzinfo=dt.UTC))
+    plain, files = final(outputs(tmp_path / "exchange"), made)
+    assert plain == {"inner": [{"colour": "red", "file": None}], "when": "2025-01-01T00:00:00+00:00"}
+    assert [file["at"] for file in files] == [["inner", 0, "file"]]
+
+
+def test_a_coder_of_the_model_s_own() -> None:
+    class Money:
+        cents = 5
+
+    class MoneyCoder(cog.Coder):
+        @staticmethod
+        def factory(wanted: type) -> cog.Coder | None:
+            return MoneyCoder() if wanted is Money else None
+
+        def encode(self, value: Money) -> dict[str, Any]:
+            return {"cents": value.cents}
+
+    assert cog.Coder.register(MoneyCoder) is MoneyCoder
+    assert final(outputs(Path()), [Money()]) == ([{"cents": 5}], [])
 
 
 def test_a_temporary_file_of_the_prediction_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +300,9 @@ def test_messages_pass_whole(tmp_path: Path, size: int) -> None:
     assert list(tmp_path.iterdir()) == [], "a frame that went by file leaves none"
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"5", b'["Nothing"]', b'["Cancel"]', b'["Cancel",1,2]', b"\xff", b"[" * 99999])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b"5", b'["Nothing"]', b'["Cancel"]', b'["Cancel",1,2]', b"\xff", b"[" * 99999]
+)
 def test_what_is_not_a_message(body: bytes) -> None:
     with pytest.raises(protocol.ProtocolError):
         protocol.decode(body)
