@@ -144,6 +144,8 @@ def wanted_downloads(layer: Layer) -> set[str]:
             return {deb.sha256 for deb in layer.debs}
         case WheelsLayer() | RuntimeLayer():
             return {wheel.sha256 for wheel in layer.wheels}
+        case InterpreterLayer():
+            return {layer.sha256}
         case FilesLayer() | BaseLayer():
             return set()
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import click
 from builder.cli import locking
 from builder.cli.building import build_project, open_project, with_options
 from builder.cli.console import Console, say, size, table
+from builder.cli.elsewhere import Elsewhere
 from builder.cli.group import Command
 from builder.cli.locking import get_lock
 from builder.cli.options import BuildOptions, build_options
 from builder.cli.project import Project, get_plan, image_name, scan_files
 from builder.cli.settings import Settings, read
-from builder.plan import BaseLayer, Layer, Plan, layer_key, title
+from builder.cli.transfers import transfers
+from builder.plan import title
+from builder.reference import parse
 from builder.store import Store
 
 
@@ -46,9 +50,14 @@ def build(*, project: Path, tag: str | None, as_json: bool, quiet: bool, options
 @click.command(cls=Command, epilog="Example: cogsmith plan --json examples/hello-world | jq '.layers[].reason'")
 @click.argument("project", default=".", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print exactly what a backend receives.")
+@click.option("--to", metavar="REFERENCE", help="Ask this repository what it has, and say what a push would move.")
+@click.option("--cache-repo", metavar="REPOSITORY", help="With --to, another repository that may have layers.")
 @build_options
-def plan(*, project: Path, as_json: bool, options: BuildOptions) -> None:
-    """Show the layers of PROJECT's image in order: what each holds, its size, whether it is here, why it is there."""
+def plan(*, project: Path, as_json: bool, to: str | None, cache_repo: str | None, options: BuildOptions) -> None:
+    """Show the layers of PROJECT's image in order: what each holds, its size, where it is, why it is there.
+
+    DOWNLOAD is what must come to make the layer here; with --to, UPLOAD is what a push would send.
+    """
     settings = with_options(read(), options)
     console = Console(progress=options.progress)
     found = open_project(project, options=options, settings=settings, console=console)
@@ -65,28 +74,33 @@ def plan(*, project: Path, as_json: bool, options: BuildOptions) -> None:
         )
         files = scan_files(found, store=store)
         made = get_plan(found, lock=lock, files=files, settings=settings, options=options)
+        elsewhere = None
+        if to is not None:
+            repositories = tuple(parse(text) for text in (to, cache_repo) if text)
+            elsewhere = Elsewhere(repositories=repositories, settings=settings)
+        moving = transfers(made, store=store, elsewhere=elsewhere)
     console.close()
     if as_json:
-        say(json.dumps({"id": made.id, **made.to_json()}, indent=2))
+        more = {"transfers": [dataclasses.asdict(one) for one in moving]} if to else {}
+        say(json.dumps({"id": made.id, **made.to_json(), **more}, indent=2))
         return
-    rows = [("#", "LAYER", "SIZE", "STATE", "WHY")]
-    for number, layer in enumerate(made.layers, start=1):
-        state, count = _state(layer, plan=made, store=store)
-        rows.append((str(number), title(layer), count, state, layer.reason))
-    say(table(rows, right=frozenset({0, 2})))
+    rows = [("#", "LAYER", "SIZE", "STATE", "DOWNLOAD", *(["UPLOAD"] if to else []), "WHY")]
+    for number, (layer, one) in enumerate(zip(made.layers, moving, strict=True), start=1):
+        up = [_bytes(one.upload)] if to else []
+        count = "" if one.size is None else size(one.size)
+        down = _bytes(one.download) if one.download else "-"
+        rows.append((str(number), title(layer), count, one.state, down, *up, layer.reason))
+    say(table(rows, right=frozenset({0, 2, 4, *([5] if to else [])})))
     say(f"plan {made.id[:12]} for {made.platform}, epoch {made.epoch}")
+    if to:
+        coming, going = sum(one.download for one in moving), sum(one.upload or 0 for one in moving)
+        unknown = ", and the layers whose size is not known yet" if any(one.upload is None for one in moving) else ""
+        say(f"to download {size(coming)}, to send {size(going)}{unknown}")
 
 
-def _state(layer: Layer, *, plan: Plan, store: Store) -> tuple[str, str]:
-    """Whether the layer is in the store, and how large its blob is or the files are that it will be made from."""
-    if isinstance(layer, BaseLayer):
-        return ("here" if store.has_blob(layer.digest) else "in the registry"), size(layer.size)
-    key = layer_key(layer, compression=plan.compression, codec=plan.codec)
-    packed = store.layer(key)
-    if packed is not None:
-        return "here", size(packed.size)
-    locked = next((locked for locked in plan.locked if locked.key == key), None)
-    return "to make", size(locked.size) if locked else ""
+def _bytes(count: int | None) -> str:
+    """Bytes to move; `-` for none, `?` where they are not known."""
+    return "?" if count is None else size(count) if count else "-"
 
 
 def platform_of(project: Project, *, given: str | None, settings: Settings, store: Store) -> str:

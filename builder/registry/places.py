@@ -146,7 +146,8 @@ def _load(path: Path) -> dict[str, Any]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         entries = document.get("registry") or []
         search = document.get("unqualified-search-registries") or []
-        if not all(isinstance(entry, dict) for entry in entries) or not isinstance(search, list):
+        listed = isinstance(entries, list) and isinstance(search, list)
+        if not listed or not all(isinstance(entry, dict) for entry in entries):
             raise ValueError("`[[registry]]` and `unqualified-search-registries` are lists")
     except (OSError, ValueError) as problem:
         raise RegistryError(

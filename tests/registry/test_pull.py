@@ -60,7 +60,7 @@ def test_basic_authentication(private: Server, source: Store, store: Store, home
     private.push(source, "hello:latest", "hello:v1", "--preserve-digests")
     with pytest.raises(RegistryError, match="it wants credentials") as caught:
         pull(f"{private.host}/hello:v1", store, home)
-    assert "docker login" in str(caught.value)
+    assert f"cogsmith login {private.host}" in str(caught.value)
     log_in(private.host)
     pull(f"{private.host}/hello:v1", store, home)
     assert same(store, image)
