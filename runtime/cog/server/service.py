@@ -249,6 +249,7 @@ class Service:
             raise
         finally:
             prediction.input = None
+            prediction.watchers.clear()
             if prediction.wrote:
                 self._console.ended(prediction.id)
             text, files = size_of(prediction)

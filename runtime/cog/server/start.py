@@ -66,7 +66,7 @@ def _serve(
     from cog.server.webhooks import Webhooks
 
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)  # a request makes little that goes in circles
+    gc.set_threshold(5_000, 10, 10)  # a request makes little that goes in circles
     gc.enable()
     console = Console(level=settings.log_level, form=settings.log_format)
     logging.basicConfig(handlers=[_ToConsole(console)], level=logging.WARNING)

@@ -51,8 +51,12 @@ class Stream:
         if kind == "completed":
             parts = _event(kind, self._completed())
             self._closed = True
+            self._completed = list  # no circle with the prediction
         else:
-            parts = _event(kind, json_parts(data))
+            try:
+                parts = _event(kind, [encode_json(data)])
+            except TypeError:  # files in it
+                parts = _event(kind, json_parts(data))
         self._count += 1
         self._history.append(parts)
         for subscriber in self.subscribers:
