@@ -10,6 +10,8 @@ from typing import Any, Callable, Iterator, List
 
 from uvicorn import Config, Server
 
+from cog.server.upgrade import stubborn
+
 KEEP_ALIVE = 75
 """Seconds that a connection may be idle: longer than the load balancers in front (60 as a rule) keep theirs."""
 
@@ -108,7 +110,7 @@ async def _serve(build: Callable[[Callable[[], None]], Any], *, listener: socket
         timeout_keep_alive=KEEP_ALIVE,
     )
     config.load()
-    config.http_protocol_class = corked(config.http_protocol_class)
+    config.http_protocol_class = corked(stubborn(config.http_protocol_class))
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in STOPPING:

@@ -381,8 +381,8 @@ def cancelled(model: str) -> None:
         pause_until(lambda: side.health()["status"] == "READY")
         late = side.send("POST", "/predictions/c1/cancel", {})
         return {
-            "begun": begun, "busy": busy, "again": again, "refused": refused, "accepted": accepted, "end": end, "late": late,
-            "next": side.predict(seconds=0),
+            "begun": begun, "busy": busy, "again": again, "refused": refused, "accepted": accepted, "end": end,
+            "late": late, "next": side.predict(seconds=0),
         }  # fmt: skip
 
 
@@ -394,8 +394,8 @@ cancelled("slow-async")
 def hang_up(side: Side) -> Any:
     body = json.dumps({"input": {"seconds": 20}, "webhook": side.hooks.url("/hang-up")}).encode()
     with socket.create_connection(("127.0.0.1", side.port)) as client:
-        head = f"POST /predictions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        client.sendall(head.encode() + body)
+        head = "POST /predictions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+        client.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body)
         pause_until(lambda: side.hooks.now("/hang-up"))
     end = side.hooks.ended("/hang-up")[-1]["body"]
     pause_until(lambda: side.health()["status"] == "READY")

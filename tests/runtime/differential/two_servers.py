@@ -19,7 +19,7 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import uv
 from differential_models import MODELS, Model
@@ -181,10 +181,10 @@ class Pairs:
         self._upstream = upstream
         self._pairs: dict[str, tuple[Side, Side]] = {}
 
-    def __enter__(self) -> Pairs:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         sides = [side for pair in self._pairs.values() for side in pair]
         for side in sides:
             side.stop()
