@@ -12,9 +12,9 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 
 from builder import sandbox
 from builder.errors import LayerError
@@ -49,6 +49,15 @@ def extract(stream: IO[bytes] | object, *, target: Path, owners: bool, progress:
         raise ValueError(f"damaged tar: {problem}") from problem
     finally:
         os.close(root)
+
+
+def extract_stdin(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """`extract` with owners, of what comes on standard input: for `sandbox.work`."""
+    with os.fdopen(os.dup(0), "rb", buffering=COPY) as stream:
+        extract(stream, target=Path(arguments["target"]), owners=True, progress=lambda: None)
+        while stream.read(COPY):
+            pass
+    return {}
 
 
 class _Tree:

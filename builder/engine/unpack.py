@@ -5,6 +5,7 @@ Layers are foreign input.  Only `tree` touches the file system below the directo
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from builder import sandbox
 from builder.engine.inflate import Inflated
 from builder.engine.tree import extract
 from builder.errors import LayerError, StoreError
+from builder.frozen import frozen
 from builder.oci import PackedLayer
 from builder.report import Report
 from builder.store import Store
@@ -22,47 +24,69 @@ from builder.store import Store
 Fetch: TypeAlias = Callable[[PackedLayer], None]
 """Brings the blob of a layer of a foreign base into the store."""
 WORKERS = 4
+PIECE = 1 << 20
 
 
 def unpack_all(
-    layers: Sequence[PackedLayer], *, store: Store, report: Report, fetch: Fetch | None = None
+    layers: Sequence[PackedLayer],
+    *,
+    store: Store,
+    report: Report,
+    fetch: Fetch | None = None,
+    full: bool = False,
 ) -> list[Path]:
-    """The directories of `layers`, in their order, each unpacked unless it is there already."""
-    owners = sandbox.all_ids()
-    missing = [
-        layer for layer in dict.fromkeys(layers) if not store.unpacked_path(layer.diff_id, owners=owners).exists()
-    ]
+    """The directories of `layers`, in their order, each unpacked unless it is there already; `full` as in `unpack`."""
+    ids = _Ids.here(full=full)
+    missing = [layer for layer in dict.fromkeys(layers) if not ids.path(layer, store=store).exists()]
     if missing:
         report.note(f"unpacking {len(missing)} layer{'s' if len(missing) > 1 else ''}")
         with ThreadPoolExecutor(min(WORKERS, len(missing))) as pool:
-            list(pool.map(lambda layer: unpack(layer, store=store, report=report, fetch=fetch), missing))
-    return [store.unpacked_path(layer.diff_id, owners=owners) for layer in layers]
+            list(pool.map(lambda layer: unpack(layer, store=store, report=report, fetch=fetch, full=full), missing))
+    return [ids.path(layer, store=store) for layer in layers]
 
 
-def unpack(layer: PackedLayer, *, store: Store, report: Report, fetch: Fetch | None = None) -> Path:
+@frozen
+class _Ids:
+    """How files are owned here: by whom the layer says, whose `name` is here, or all by the caller."""
+
+    owners: bool
+    name: str = ""
+
+    @classmethod
+    def here(cls, *, full: bool) -> _Ids:
+        if sandbox.all_ids():
+            return cls(owners=True)
+        return cls(owners=True, name=sandbox.ids_name()) if full else cls(owners=False)
+
+    def path(self, layer: PackedLayer, *, store: Store) -> Path:
+        return store.unpacked_path(layer.diff_id, owners=self.owners, ids=self.name)
+
+
+def unpack(layer: PackedLayer, *, store: Store, report: Report, fetch: Fetch | None = None, full: bool = False) -> Path:
     """The directory of one layer.
 
-    Whiteouts take the overlay's form.  Owners are kept where this process is root, else everything is the caller's;
-    neither takes the other's directory, should they share a cache.
+    Whiteouts take the overlay's form.  Owners are kept where this process is root, and with `full` also where it has
+    subordinate ids to give to files; else everything is the caller's.  None takes the other's directory, should they
+    share a cache.
     Safe when several processes want the same layer and when one of them is killed: it appears by `rename`.  Raises
     `LayerError` if the layer is hostile, `StoreError` if its blob is absent or not the one that was recorded.
     """
-    owners = sandbox.all_ids()
-    path = store.unpacked_path(layer.diff_id, owners=owners)
+    ids = _Ids.here(full=full)
+    path = ids.path(layer, store=store)
     if path.exists():
         return path
     if not store.has_blob(layer.digest):
         if fetch is None:
             raise StoreError(f"the layer `{layer.digest}` is not in the store", hint="build or pull the image again")
         fetch(layer)
-    with store.unpacked_lock(layer.diff_id, owners=owners, report=report):
+    with store.unpacked_lock(layer.diff_id, owners=ids.owners, ids=ids.name, report=report):
         if path.exists():
             return path
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.chmod(0o700)  # a root's set-uid programs in there are not for other users of this machine
             sandbox.remove_tree(partial)
-            _fill(partial, layer=layer, owners=owners, store=store, report=report)
+            _fill(partial, layer=layer, ids=ids, store=store, report=report)
             partial.rename(path)
         except OSError as problem:
             raise StoreError(
@@ -75,18 +99,20 @@ def unpack(layer: PackedLayer, *, store: Store, report: Report, fetch: Fetch | N
     return path
 
 
-def _fill(target: Path, *, layer: PackedLayer, owners: bool, store: Store, report: Report) -> None:
+def _fill(target: Path, *, layer: PackedLayer, ids: _Ids, store: Store, report: Report) -> None:
     blob = store.blob_path(layer.digest)
     label = f"unpacking {layer.digest[7:19]}"
     damaged = f"remove `{blob}` and build or pull the image again"
     with blob.open("rb", buffering=0) as file, Inflated(file) as stream:
         try:
-            extract(
-                stream,
-                target=target,
-                owners=owners,
-                progress=lambda: report.advance(label, min(file.tell(), layer.size - 1), layer.size),
-            )
+
+            def progress() -> None:
+                report.advance(label, min(file.tell(), layer.size - 1), layer.size)
+
+            if ids.name:
+                _extract_elsewhere(stream, target=target, progress=progress)
+            else:
+                extract(stream, target=target, owners=ids.owners, progress=progress)
             stream.drain()
         except ValueError as problem:
             raise StoreError(f"the layer `{layer.digest}` is damaged", details=str(problem), hint=damaged) from problem
@@ -96,3 +122,14 @@ def _fill(target: Path, *, layer: PackedLayer, owners: bool, store: Store, repor
             details = f"expected {layer.diff_id}\nfound    {stream.diff_id}"
             raise StoreError(f"the layer `{layer.digest}` does not hold what it should", details=details, hint=damaged)
     report.advance(label, os.stat(blob).st_size, layer.size)  # noqa: PTH116
+
+
+def _extract_elsewhere(stream: Inflated, *, target: Path, progress: Callable[[], None]) -> None:
+    """Extract in a process that has the subordinate ids; only the bytes of the tar go there."""
+    arguments = {"target": str(target.absolute())}
+    with sandbox.work("builder.engine.tree", "extract_stdin", arguments, stdin=True) as worker:
+        with contextlib.suppress(BrokenPipeError):  # it says why
+            while piece := stream.read(PIECE):
+                worker.stdin.write(piece)
+                progress()
+        worker.result()

@@ -6,6 +6,7 @@ Imports `errors` only.  Nothing survives the process that started it, not even w
 from builder.sandbox.explain import kernel_release
 from builder.sandbox.model import Directory, Ids, Mount, Network, Overlay, Spec
 from builder.sandbox.start import Child, all_ids, check, privileged, remove_tree, run, start, terminal_given
+from builder.sandbox.work import Work, check_ids, ids_name, work
 
 __all__ = [
     "Child",
@@ -15,12 +16,16 @@ __all__ = [
     "Network",
     "Overlay",
     "Spec",
+    "Work",
     "all_ids",
     "check",
+    "check_ids",
+    "ids_name",
     "kernel_release",
     "privileged",
     "remove_tree",
     "run",
     "start",
     "terminal_given",
+    "work",
 ]

@@ -42,6 +42,11 @@ class Child:
         self._control = control
 
     @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The supervising process, for `builder.sandbox.work`."""
+        return self._process
+
+    @property
     def pid(self) -> int:
         """The supervising process on the host (never inside the container)."""
         return self._process.pid
@@ -219,7 +224,7 @@ def _launch(
 ) -> Child:
     enter = not privileged()
     single = ids == "single" if enter else not all_ids()
-    plain = {"probe": False, "remove": None, "user_namespace": enter, "single": single, **plain}
+    plain = {"probe": False, "remove": None, "call": None, "user_namespace": enter, "single": single, **plain}
     if enter and not single:
         _check_full()
     with contextlib.ExitStack() as stack:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import importlib
 import json
 import os
 import select
@@ -58,6 +59,8 @@ def main() -> NoReturn:
             remove_tree(spec["remove"])
             os.write(status, b"ready\n")
             os._exit(0)
+        if spec["call"]:
+            do_work(spec["call"], status, control)
         alive, hold = os.pipe2(os.O_CLOEXEC)
         call("namespaces", "unshare", NEWPID)
         first = os.fork()
@@ -82,6 +85,29 @@ def main() -> NoReturn:
             raise
 
     guarded(status, cleaning)
+
+
+def do_work(work: dict[str, Any], status: int, control: int) -> NoReturn:
+    """Call a function of ours here, outside any container, with the ids that a container has.
+
+    What it returns or raises goes to standard error as one line of JSON; standard input and output are its own.
+    """
+    die_with_parent()
+    os.umask(0o022)
+    poll = select.poll()
+    poll.register(control, 0)  # POLLHUP comes unasked
+    if poll.poll(0):
+        os._exit(125)  # the parent was gone before the line above
+    os.write(status, b"ready\n")
+    os.close(status)
+    try:
+        function = getattr(importlib.import_module(work["module"]), work["function"])
+        told = {"result": function(work["arguments"])}
+    except Exception as problem:  # noqa: BLE001  told to the parent, which raises it
+        told = {"error": type(problem).__name__, "errno": getattr(problem, "errno", None), "text": str(problem)}
+        told |= {name: getattr(problem, name) for name in ("brief", "details", "hint") if hasattr(problem, name)}
+    os.write(2, json.dumps(told).encode() + b"\n")
+    os._exit(0)
 
 
 def read_spec(control: int) -> dict[str, Any]:

@@ -214,21 +214,22 @@ class Store:
 
     # Unpacked layers
 
-    def unpacked_path(self, diff_id: str, *, owners: bool) -> Path:
+    def unpacked_path(self, diff_id: str, *, owners: bool, ids: str = "") -> Path:
         """Where a layer's tree is or would be, for the engine; counts as a use.
 
-        Trees with the files' owners (made by root) and without (everything is the user's) are different things.
+        Trees with the files' owners (made by root, or by the subordinate `ids` of a user) and without (everything is
+        the user's) are different things.
         """
-        name = prune.tree_name(diff_id, owners=owners)
+        name = prune.tree_name(diff_id, owners=owners, ids=ids)
         _touch(prune.marker(self.root, name))
         return self._unpacked / name
 
     def unpacked_lock(
-        self, diff_id: str, *, owners: bool, report: Report | None = None
+        self, diff_id: str, *, owners: bool, ids: str = "", report: Report | None = None
     ) -> contextlib.AbstractContextManager[int]:
         """Held while a layer's tree is made, so that two processes do not make it at once."""
         waiting = disk.note_once(report, "waiting for another process that unpacks the same layer")
-        return disk.locked(prune.marker(self.root, prune.tree_name(diff_id, owners=owners)), waiting=waiting)
+        return disk.locked(prune.marker(self.root, prune.tree_name(diff_id, owners=owners, ids=ids)), waiting=waiting)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:

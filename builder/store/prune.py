@@ -102,9 +102,12 @@ def remove(root: Path, items: Sequence[Item], *, remove_tree: Callable[[Path], N
         )
 
 
-def tree_name(diff_id: str, *, owners: bool) -> str:
-    """The name of an unpacked tree, which says whether the files have the owners that the layer gives them."""
-    return disk.hex_of(diff_id) + ("-owners" if owners else "-user")
+def tree_name(diff_id: str, *, owners: bool, ids: str = "") -> str:
+    """The name of an unpacked tree, which says whether the files have the owners that the layer gives them.
+
+    `ids` says which ids of this machine stand for them, unless they are those themselves.
+    """
+    return disk.hex_of(diff_id) + (f"-owners{ids}" if owners else "-user")
 
 
 def marker(root: Path, name: str) -> Path:
