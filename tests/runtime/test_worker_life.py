@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cog.files import FETCH_TIMEOUT
 from cog.worker.protocol import Cancel, Check, Checked, Done, Output
 from runtime_image import PATIENCE, SDK
 from worker_life import living, ready
@@ -295,6 +297,31 @@ def test_a_cancel_hits_one_of_several(tmp_path: Path) -> None:
         life.send(Cancel("2"))
         assert life.find(Done, "2").status == "canceled"
         assert not [it for it in life.received if isinstance(it, Done) and it.id != "2"]
+
+
+@pytest.mark.parametrize("count", [1, 20])
+@pytest.mark.parametrize("run", ["def", "async def"])
+def test_a_cancel_does_not_wait_for_downloads(tmp_path: Path, run: str, count: int) -> None:
+    source = f"from cog import Path\n{run} Runner(files: list[Path]): return len(files)"
+    with socket.socket() as silent:  # takes connections, and says nothing for as long as it is open
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
+        with ready(tmp_path, source) as life:
+            life.start("1", files=[url] * count)
+            connections = [silent.accept()[0] for _ in range(min(count, 8))]
+            began = time.monotonic()
+            life.send(Cancel("1"))
+            assert life.find(Done, "1").status == "canceled"
+            assert time.monotonic() - began < FETCH_TIMEOUT, "it was not the time limit of the downloads"
+            for connection in connections:
+                connection.close()
+
+
+def test_out_of_memory_it_is_the_worker_that_goes(tmp_path: Path) -> None:
+    with ready(tmp_path, FORMS["class"]) as life:
+        ours, theirs = (int(Path(f"/proc/{it}/oom_score_adj").read_text()) for it in ("self", life.process.pid))
+        assert theirs == min(ours + 100, 1000)
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, 4), (2, 2), (9, 9)])

@@ -18,6 +18,7 @@ from cog.files import File, Path, URLPath
 from cog.input import FieldInfo
 from cog.secret import Secret
 from cog.worker.annotations import parameter_types
+from cog.worker.parallel import in_parallel
 from cog.worker.protocol import FileAt
 
 PARALLEL_DOWNLOADS = 8
@@ -118,13 +119,7 @@ def _fetch(pending: List[Tuple[URLPath, Any, Any]], folder: str) -> None:
         except (OSError, ValueError) as problem:
             raise InputError(f"could not fetch {url.source[:200]}: {problem}") from problem
 
-    if len(pending) == 1:
-        one(pending[0])
-    else:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(min(len(pending), PARALLEL_DOWNLOADS)) as pool:
-            list(pool.map(one, pending))
+    in_parallel(one, pending, most=PARALLEL_DOWNLOADS)
 
 
 def _walk(holder: List[Any]) -> Iterator[Tuple[List[Any], int, Any]]:

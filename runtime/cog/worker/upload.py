@@ -11,6 +11,8 @@ import urllib.parse
 import urllib.request
 from typing import Any, List
 
+from cog.worker.parallel import in_parallel
+
 PARALLEL_UPLOADS = 8
 
 UPLOAD_TIMEOUT = 25.0
@@ -37,12 +39,7 @@ def upload(files: List[Upload], *, to: str) -> List[str]:
     """
     opener = urllib.request.build_opener(_HTTP, _HTTPS)
     one = functools.partial(_put, opener=opener, to=to)
-    if len(files) == 1:
-        return [one(files[0])]
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(min(len(files), PARALLEL_UPLOADS)) as pool:
-        return list(pool.map(one, files))
+    return in_parallel(one, files, most=PARALLEL_UPLOADS)
 
 
 def _put(file: Upload, *, opener: Any, to: str) -> str:
