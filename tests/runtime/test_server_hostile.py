@@ -133,7 +133,6 @@ def test_an_answer_that_is_malformed_fails_its_prediction(running: Start) -> Non
                     deep = [deep]
                 worker.say(Done(message.id, "succeeded", deep))
         except Exception as problem:  # noqa: BLE001
-            worker.script = lambda *_: None
             assert not isinstance(problem, AssertionError)
 
     for how in ("status", "files", "gone", "deep"):
@@ -309,6 +308,18 @@ def test_accept(accept: str, wanted: bool) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("5", 5), ("0", 0), ("x", None), ("-1", None), ("9" * 50, 86_400)])
 def test_wait(text: str, seconds: float | None) -> None:
     assert wait_of({"wait": text}) == seconds
+
+
+def test_an_input_that_cannot_be_stored(running: Start, tmp_path: Path) -> None:
+    server = running(obedient(echo), schema=document({"file": {"type": "string", "format": "uri"}}))
+    server.wait("READY")
+    (tmp_path / "1").write_text("in the way of the folder of the first prediction")
+    answer = server.client.post("/predictions", json={"input": {"file": "data:,x"}})
+    assert (answer.status_code, answer.json()) == (
+        503, {"error": "The input cannot be stored: File exists", "status": "failed"},
+    )  # fmt: skip
+    assert server.client.post("/predictions", json={"input": {"file": "data:,x"}}).json()["status"] == "succeeded"
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_many_at_the_same_time(running: Start) -> None:

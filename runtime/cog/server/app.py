@@ -150,8 +150,10 @@ def _families(settings: Settings, parsed: Dict[str, Any], training_schema: Input
     """Predictions and trainings.  A server in training mode runs trainings, whatever they are called."""
     training = settings.mode == "train"
     schema = training_schema if training else InputSchema(parsed)
-    operation = parsed.get("paths", {}).get("/predictions", {}).get("post", {})
-    streams = not training and bool(operation.get("x-cog-streaming"))
+    operation: Any = parsed
+    for key in ("paths", "/predictions", "post", "x-cog-streaming"):
+        operation = operation.get(key) if isinstance(operation, dict) else None
+    streams = not training and bool(operation)
     return (
         Family("prediction", schema, streams, NO_TRAINING_EVENTS if training else NO_EVENTS),
         Family("training", training_schema, False, NO_TRAINING_EVENTS, mode="train" if settings.train_ref else ""),

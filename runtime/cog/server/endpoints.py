@@ -38,6 +38,9 @@ NO_TRAINING_EVENTS = "Training endpoints do not support streaming responses."
 LARGE = 1 << 16
 """Characters of file inputs from which on they are written to disk in a thread."""
 
+ID_SHOWN = 1000
+"""Longest id, in characters, that is put into a header."""
+
 PATIENCE = 0.05
 """Seconds that a prediction runs before it is watched whether its client is still there."""
 
@@ -144,14 +147,8 @@ class Endpoints:
         service.hold(prediction)
         try:
             subscriber = self._watched(prediction, asked, headers)
-            files = await _files(given, schema, prediction.folder)
             early = json_parts(prediction.snapshot()) if headers.detached and headers.wait is None else None
-            try:
-                service.run(
-                    prediction, given, files=files, context={**headers.trace, **asked.context}, mode=self._family.mode
-                )
-            except ValueError as refused:
-                raise RequestError(400, f"Failed to parse the request body as JSON: {refused}") from None
+            await self._begin(prediction, given, asked, headers)
             if headers.events and subscriber is not None:
                 await self._follow(prediction, subscriber, receive, send, mine=True)
             elif headers.detached:
@@ -161,6 +158,24 @@ class Endpoints:
                 await send_parts(send, body_of(prediction))
         finally:
             service.release(prediction)
+
+    async def _begin(
+        self, prediction: Prediction, given: Dict[str, Any], asked: PredictionRequest, headers: Headers
+    ) -> None:
+        """Take the files out of the input and hand it to the worker; nothing is left if that fails."""
+        service, family = self._service, self._family
+        try:
+            files = await _files(given, family.schema, prediction.folder)
+            context = {**headers.trace, **asked.context}
+            service.run(prediction, given, files=files, context=context, mode=family.mode)
+        except BaseException as failed:
+            service.discard(prediction.folder)
+            if isinstance(failed, ValueError):
+                raise RequestError(400, f"Failed to parse the request body as JSON: {failed}") from None
+            if isinstance(failed, OSError):
+                text = f"The input cannot be stored: {failed.strerror}"
+                raise RequestError(503, {"error": text, "status": "failed"}) from None
+            raise
 
     def _watched(self, prediction: Prediction, asked: PredictionRequest, headers: Headers) -> Optional[Subscriber]:
         """Everything that wants to be told of it is, from the start."""
@@ -192,8 +207,9 @@ class Endpoints:
         if headers.wait is not None and prediction.finished.is_set():
             await send_parts(send, body_of(prediction), headers=more)
             return
-        place = f"{self._family.path}/{urllib.parse.quote(prediction.id, safe='', errors='replace')}"
-        more.append((b"location", place.encode()))
+        if len(prediction.id) <= ID_SHOWN:
+            place = f"{self._family.path}/{urllib.parse.quote(prediction.id, safe='', errors='replace')}"
+            more.append((b"location", place.encode()))
         await send_parts(send, early or state_of(prediction), status=202, headers=more)
 
     async def _show(self, identity: str, headers: Headers, receive: Any, send: Any) -> None:

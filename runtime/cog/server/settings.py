@@ -74,7 +74,7 @@ def parse(argv: List[str], *, environment: Mapping[str, str]) -> Settings:
         upload_url=given.upload_url or None,
         throttle=_seconds(environment.get("COG_THROTTLE_RESPONSE_INTERVAL"), otherwise=0.5),
         history=_count(environment.get("COG_STREAM_HISTORY_CAPACITY"), otherwise=1024),
-        webhook_token=environment.get("WEBHOOK_AUTH_TOKEN") or None,
+        webhook_token=environment.get("WEBHOOK_AUTH_TOKEN", "").strip() or None,
         version=environment.get("COG_MODEL_VERSION") or None,
     )
 
