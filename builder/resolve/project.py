@@ -28,6 +28,9 @@ GLIBC = {"bookworm": "2.36", "trixie": "2.41"}
 """glibc of each Debian release: it bounds the manylinux tag of the wheels."""
 
 
+PYTHONS = ("3.14", "3.13", "3.12", "3.11", "3.10", "3.9", "3.8")
+"""All that an image can have."""
+
 PLAIN_SUITE = "bookworm"
 """The Debian release under a Python that no release brings; its base is the one that other models have."""
 
@@ -96,7 +99,8 @@ def resolve(
         raise troubles[0] if len(troubles) == 1 else _none_fits(pythons, troubles=troubles)
     if not config.python_version and not config.base_image:
         before = old is not None and old.interpreter.minor == python
-        why = "as before" if before else "the newest of a Debian base that the packages allow"
+        of = "of a Debian base " if python in debian_pythons() else ""
+        why = "as before" if before else f"the newest {of}that the packages allow"
         world.report.note(f"build.python_version is not set: taking {python}, {why}")
     runtime_wheels, runtime_remotes = resolve_runtime(
         python_version=interpreter.minor, platform=platform, store=world.store, env=world.env, report=world.report
@@ -128,10 +132,12 @@ def _pythons(config: Config, *, allowed: str, old: Lock | None) -> tuple[str | N
         return (config.python_version,)
     needed = (3, 11) if (config.concurrency or 0) > 1 else (0, 0)
     fitting = [minor for minor in debian_pythons() if _is_allowed(minor, allowed) and minor_of(minor) >= needed]
+    if not fitting:  # one alone: each is a download
+        fitting = [minor for minor in PYTHONS if _is_allowed(minor, allowed) and minor_of(minor) >= needed][:1]
     if not fitting:
         raise ConfigError(
-            f"pyproject.toml is for Python {allowed}, and the Debian bases have {', '.join(debian_pythons())}",
-            hint="name an image that has such a Python in `build.base_image`",
+            f"pyproject.toml is for Python {allowed}, and there are {', '.join(PYTHONS)}",
+            hint="widen `requires-python`, or name an image that has such a Python in `build.base_image`",
         )
     if old is not None and old.interpreter.minor in fitting:
         fitting.sort(key=lambda minor: minor != old.interpreter.minor)
@@ -148,8 +154,7 @@ def _none_fits(pythons: Sequence[str | None], *, troubles: Sequence[ResolveError
     return ResolveError(
         "the Python packages can be had for none of the Pythons of a Debian base",
         details="\n".join([*parts, *filter(None, [troubles[0].details])]),
-        hint="loosen a version, or name a Python in `build.python_version` and an image that has it in"
-        " `build.base_image`",
+        hint="loosen a version, or name another Python in `build.python_version`",
     )
 
 

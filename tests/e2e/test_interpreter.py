@@ -88,3 +88,18 @@ def test_a_python_that_nobody_knows(
         done = cogsmith("lock", cwd=folder, env=settings, ok=False)
     assert done.code == 4, done.err
     assert "uv knows no Python 3.14 for linux/amd64" in done.err
+
+
+def test_a_project_that_allows_no_other(
+    cogsmith: Cogsmith, archive: tuple[Path, str], project: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path, version = archive
+    minor = version.rpartition(".")[0]
+    folder = project("hello-world")
+    (folder / "cog.yaml").write_text('build:\n  python_project: pyproject.toml\nrun: "run.py:Runner"\n')
+    (folder / "pyproject.toml").write_text(
+        f'[project]\nname = "m"\nversion = "0"\nrequires-python = "=={minor}.*"\ndependencies = []\n'
+    )
+    with standin_python.mirror(tmp_path, version=version, archive=path) as settings:
+        done = cogsmith("lock", "--no-layers", cwd=folder, env=settings)
+    assert f"taking {minor}" in done.err
