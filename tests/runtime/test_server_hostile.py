@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cog.server.endpoints as endpoints_module
 import cog.server.recent as recent_module
 import cog.server.service as service_module
 import pytest
@@ -320,6 +321,53 @@ def test_an_input_that_cannot_be_stored(running: Start, tmp_path: Path) -> None:
     )  # fmt: skip
     assert server.client.post("/predictions", json={"input": {"file": "data:,x"}}).json()["status"] == "succeeded"
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_an_id_is_taken_before_its_files_are(running: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large inputs are written to disk in a thread; whoever asks meanwhile for the same id runs nothing twice."""
+    go, begun = threading.Event(), threading.Event()
+    real = endpoints_module.take_files
+
+    def slow(*given: Any, **named: Any) -> Any:
+        begun.set()
+        assert go.wait(60)
+        return real(*given, **named)
+
+    monkeypatch.setattr(endpoints_module, "take_files", slow)
+    schema = document({"file": {"type": "string", "format": "uri"}})
+    server = running(obedient(echo), schema=schema)
+    server.wait("READY")
+    body = {"input": {"file": "data:," + "x" * 100_000}}
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(server.client.put("/predictions/a", json=body)))
+    thread.start()
+    assert begun.wait(60)
+    again = server.client.put("/predictions/a", json=body)
+    assert (again.status_code, again.json()["status"]) == (202, "starting")
+    assert server.client.post("/predictions", json={"id": "a", **body}).status_code == 409
+    go.set()
+    thread.join(60)
+    assert answers[0].json()["status"] == "succeeded"
+    assert sum(isinstance(message, Predict) for message in server.workers[0].received) == 1
+
+
+def test_the_stream_of_a_prediction_whose_files_are_gone(running: Start) -> None:
+    def answer(worker: FakeWorker, message: Predict) -> None:
+        folder = Path(message.folder)
+        folder.mkdir()
+        (folder / "o").write_bytes(b"x")
+        worker.say(Output(message.id, None, [vars(FileAt([], str(folder / "o"), "o.txt", "text/plain"))]))
+        worker.say(Done(message.id, "succeeded", iterated=True))
+
+    schema = document({})
+    schema["paths"] = {"/predictions": {"post": {"x-cog-streaming": True}}}
+    server = running(obedient(answer), schema=schema)
+    events = {"Accept": "text/event-stream"}
+    seen = server.client.put("/predictions/a", headers=events).text
+    assert 'event: output\ndata: {"chunk":"data:text/plain;base64,eA==","index":0}\n\n' in seen
+    assert '"output":["data:text/plain;base64,eA=="]' in seen.split("event: completed")[1]
+    assert server.client.get("/predictions/a", headers=events).status_code == 410
+    assert server.client.get("/predictions/a").json()["output"] == [None]
 
 
 def test_many_at_the_same_time(running: Start) -> None:

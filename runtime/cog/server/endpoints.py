@@ -164,12 +164,13 @@ class Endpoints:
     ) -> None:
         """Take the files out of the input and hand it to the worker; nothing is left if that fails."""
         service, family = self._service, self._family
+        service.reserve(prediction)
         try:
             files = await _files(given, family.schema, prediction.folder)
             context = {**headers.trace, **asked.context}
             service.run(prediction, given, files=files, context=context, mode=family.mode)
         except BaseException as failed:
-            service.discard(prediction.folder)
+            service.abandon(prediction)
             if isinstance(failed, ValueError):
                 raise RequestError(400, f"Failed to parse the request body as JSON: {failed}") from None
             if isinstance(failed, OSError):
@@ -234,6 +235,8 @@ class Endpoints:
         stream: Optional[Stream] = prediction.stream
         if stream is None or not self._family.streams:
             raise RequestError(406, {"error": self._family.refusal})
+        if prediction.has_files and prediction.finished.is_set() and not prediction.holders:
+            raise RequestError(410, {"error": "The files of this prediction have been delivered and removed"})
         if stream.full:
             raise RequestError(429, {"error": "Too many stream subscribers"})
         return stream

@@ -138,6 +138,18 @@ class Service:
         for observer in self.observers:
             observer.began(prediction)
 
+    def reserve(self, prediction: Prediction) -> None:
+        """Let it be found by its id, before it runs."""
+        self._ids[prediction.id] = prediction
+
+    def abandon(self, prediction: Prediction) -> None:
+        """It will not run after all."""
+        if self._ids.get(prediction.id) is prediction:
+            del self._ids[prediction.id]
+        if prediction.stream is not None:
+            prediction.stream.end()
+        self.discard(prediction.folder)
+
     def check(self) -> None:
         """Raise NotReadyError or BusyError if no prediction can be taken now."""
         if not self.worker.ready or self.worker.stopping:

@@ -79,6 +79,12 @@ class Stream:
         self.subscribers.add(subscriber)
         return subscriber
 
+    def end(self) -> None:
+        """Nothing will come."""
+        self._closed = True
+        for subscriber in self.subscribers:
+            subscriber.close()
+
     def unsubscribe(self, subscriber: "Subscriber") -> None:
         """The client has all, or is gone."""
         self.subscribers.discard(subscriber)
