@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from builder.cli.settings import Settings
 from builder.errors import RegistryError
+from builder.frozen import frozen
 from builder.plan import Plan
 from builder.reference import Reference
 from builder.store import Store, StoredImage
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Elsewhere:
     """The repositories that are asked: where the image goes, and where else layers may be."""
 

@@ -6,7 +6,6 @@ Inputs are checked against the model's schema before anything is built or starte
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import sys
@@ -22,12 +21,13 @@ from builder.cli.settings import read
 from builder.engine import client, container, inputs, outputs, server
 from builder.engine.handover import Handover
 from builder.errors import ConfigError, InputError
+from builder.frozen import frozen
 from builder.store import Store, StoredImage
 
 TOKEN = "REPLICATE_API_TOKEN"  # noqa: S105  a name
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Asked:
     """What the command line says of a prediction; `reference` none: the current folder's project."""
 

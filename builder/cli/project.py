@@ -14,6 +14,7 @@ from builder.cli.options import BuildOptions
 from builder.cli.settings import Settings, debian_mirrors
 from builder.config import Config
 from builder.errors import BackendError, ConfigError, SchemaError
+from builder.frozen import frozen
 from builder.lock import FILE_NAME as LOCK_NAME
 from builder.lock import Lock
 from builder.oci import PackedLayer
@@ -24,7 +25,7 @@ from builder.store import Store
 MAX_PARENTS = 100
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Project:
     """A project on disk: its folder, its configuration, and the text of its requirements."""
 
@@ -92,7 +93,7 @@ def _requirements(loaded: Config, *, root: Path) -> str:
         raise ConfigError(f"could not read `{path}`: {problem}", hint="it must be UTF-8 text") from problem
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Files:
     """The files an image is made from that need no download, and where each is on this disk (sha256 → path)."""
 

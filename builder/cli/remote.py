@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from builder.cli.settings import Settings
 from builder.config import Config
 from builder.errors import ConfigError
+from builder.frozen import frozen
 from builder.reference import Reference, parse
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _number(settings: Settings, name: str, *, default: int) -> int:
     return int(text)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Target:
     """Where a push goes; `bundle`: an index under the tag, the image beside it, as `model` in cog.yaml asks for."""
 

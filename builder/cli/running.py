@@ -19,6 +19,7 @@ from builder.cli.project import Project, image_name
 from builder.cli.settings import Settings
 from builder.engine import gpus
 from builder.errors import InputError, SandboxError, SchemaError, StoreError
+from builder.frozen import frozen
 from builder.reference import parse
 from builder.sandbox import Mount
 from builder.store import Store, StoredImage
@@ -33,7 +34,7 @@ gpus_option = click.option(
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Place:
     """Where a command works: settings, store, console, and the options of the project."""
 

@@ -5,16 +5,16 @@ Written as for `docker build --secret`: comma-separated `key=value` fields, quot
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from builder.errors import ConfigError
+from builder.frozen import frozen
 
 HINT = "as in `--secret id=token,src=token.txt` or `--secret id=token,env=TOKEN`"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Secret:
     """Where a secret is: in the file `path` (absolute), or else in the variable `variable`."""
 

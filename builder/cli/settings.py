@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from builder.errors import ConfigError
+from builder.frozen import frozen
 from builder.plan import DEFAULT_EPOCH
 
 APT_SOURCES = Path("/etc/apt")
@@ -17,7 +17,7 @@ MAX_THREADS = 8
 KNOWN = {"debian_mirror": (str, list), "backend": (str,), "torch_index": (str,)}
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Settings:
     """The environment as values."""
 

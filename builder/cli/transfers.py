@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from builder.backends.embedded import wanted_downloads
 from builder.cli.elsewhere import Elsewhere
+from builder.frozen import frozen
 from builder.plan import BaseLayer, Layer, Plan, layer_key
 from builder.store import Store
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Transfer:
     """What becomes of a layer.  `size` is of its blob (None: not known before it is made), others in bytes too.
 

@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from builder.errors import InputError, PredictionError
+from builder.frozen import frozen
 
 POLL = 0.1
 """Seconds between health checks."""
@@ -18,7 +18,7 @@ HEALTH_TIMEOUT = 0.25
 """Seconds to wait for the answer to one."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Prediction:
     """The server's answer; `raw` is all of it."""
 

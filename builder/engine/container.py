@@ -13,6 +13,7 @@ from builder import sandbox
 from builder.engine import platform
 from builder.engine.unpack import Fetch, unpack_all
 from builder.errors import SandboxError
+from builder.frozen import frozen
 from builder.report import Quiet, Report
 from builder.sandbox import Mount, Network, Overlay, Spec
 from builder.sandbox.start import Stream
@@ -25,7 +26,7 @@ GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Options:
     """What the caller wants otherwise than the image says.
 

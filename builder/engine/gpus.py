@@ -6,12 +6,12 @@ file by file into `/usr/local/nvidia`, which is where the `LD_LIBRARY_PATH` of e
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from builder.errors import SandboxError
+from builder.frozen import frozen
 from builder.sandbox import Mount
 
 CONTROL = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
@@ -29,7 +29,7 @@ PROGRAMS = ("usr/bin/nvidia-smi", "usr/lib/wsl/lib/nvidia-smi", "run/current-sys
 INSIDE = "/usr/local/nvidia"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wanted:
     """Which GPUs: those of `numbers`, or the first `count`, or all of them."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
 import math
 import mimetypes
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from builder.errors import InputError
+from builder.frozen import frozen
 
 Schema: TypeAlias = Mapping[str, Any]
 """An OpenAPI document, or a part of one."""
@@ -24,7 +24,7 @@ Send: TypeAlias = Callable[[Path], str]
 """Makes a URL at which the model can fetch a file that is too large for a data URL."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Files:
     """Where files are looked for, and how large ones travel; with no `send` they are data URLs, too."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import dataclasses
 import json
 import mimetypes
 import os
@@ -15,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import PredictionError
+from builder.frozen import frozen
 
 DEFAULT_NAME = "output"
 EXTENSIONS = {"image/jpeg": ".jpg", "text/plain": ".txt", "audio/x-wav": ".wav", "application/octet-stream": ""}
 """Where the platform's table is odd, silent, or depends on the host."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Delivery:
     """What became of an output: `text` is for standard output, `files` were written, `warning` is for the user."""
 

@@ -48,6 +48,24 @@ def test_help_has_an_example_that_names_the_command(path: list[str]) -> None:
             assert option.help, f"--{option.name} of {path} says nothing of itself"
 
 
+@pytest.mark.parametrize("path", paths(), ids=lambda path: " ".join(path) or "cogsmith")
+def test_the_manual_has_it(path: list[str]) -> None:
+    """Every command and every flag is somewhere in docs/."""
+    if path[:1] == ["login"] and not (ROOT / "docs" / "registries.md").exists():
+        pytest.skip("the manual of registries is not there")
+    manual = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    command: click.Command = cli
+    for name in path:
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), name)
+        assert found is not None
+        command = found
+        assert re.search(rf"`([a-z]+ )?{name}\b", manual), name
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert [name for name in option.opts if name in manual], option.opts
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["build", "--help"], ["image", "-h"], ["cache", "ls", "-h"]])
 def test_help_is_data(cogsmith: Cogsmith, arguments: list[str]) -> None:
     done = cogsmith(*arguments)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import pty
 import signal
 import socket
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from small_projects import SOURCE, descendants, end, error, eventually, gone, start
@@ -119,6 +121,46 @@ def is_ready_below(page: int) -> bool:
     with contextlib.suppress(OSError):
         return ask(page, "/api/health-check")["status"] == "READY"
     return False
+
+
+class Uploads(http.server.BaseHTTPRequestHandler):
+    """Takes what is put here."""
+
+    got: ClassVar[dict[str, bytes]] = {}
+
+    def do_PUT(self) -> None:
+        self.got[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_outputs_are_put_where_one_wants_them(
+    cogsmith: Cogsmith,
+    model: Callable[[Path, str], Path],
+    started: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+) -> None:
+    source = (
+        "from cog import BaseRunner, Path\n\n\nclass Runner(BaseRunner):\n    def run(self) -> Path:\n"
+        "        path = Path('/tmp/made.txt')\n        path.write_text('made')\n        return path\n"
+    )
+    cogsmith("build", "-q", "--locked", "-t", "uploads", cwd=model(tmp_path / "p", source))
+    port = free_port()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Uploads) as sink:
+        threading.Thread(target=sink.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        url = f"http://host.docker.internal:{sink.server_address[1]}/put"
+        server = started("serve", "uploads", "-p", str(port), "--upload-url", url)
+        assert eventually(lambda: is_ready(port) or server.poll() is not None)
+        answer = ask(port, "/predictions", {"input": {}})
+        assert answer["output"] == f"{url}/made.txt"
+        assert Uploads.got == {"/put/made.txt": b"made"}
+        os.kill(server.pid, signal.SIGTERM)
+        assert server.wait(timeout=60) == 0
+        sink.shutdown()
 
 
 def test_playground_of_a_server_elsewhere(started: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
 from builder.errors import CogsmithError
+from builder.frozen import frozen
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Finding:
     """One line of the report; `mend` puts it right and says what it did."""
 
