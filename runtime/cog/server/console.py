@@ -99,7 +99,7 @@ class Records:
             whole.append(last)
         elif last:
             self._partial[key] = (moment if whole else begun, last)
-        return "".join(self._line(moment, key, line) for line in whole)
+        return "".join(self._line(moment if index else begun, key, line) for index, line in enumerate(whole))
 
     def rest(self) -> str:
         """The lines that have no end yet."""

@@ -24,6 +24,7 @@ from cog.worker.inputs import InputError, Signature
 from cog.worker.outputs import File, Outputs, file_clock
 from cog.worker.plain import OutputError, UploadError
 from cog.worker.protocol import Done, Metric, Output, Predict, Setup
+from cog.worker.tracing import follow
 
 _PLAIN = frozenset((str, int, float, bool, list, dict, type(None)))
 """Most results: there is nothing to find out about them."""
@@ -107,8 +108,11 @@ class Run:
         """Make this prediction the current one."""
         self._token = PREDICTION.set(self._message.id)
         self._token_of_scope = CURRENT.set(Scope(context=self._message.context, publish=self._metric))
+        self._leave_trace = follow(self._message.context)
 
     def __exit__(self, *problem: object) -> None:
+        if self._leave_trace is not None:
+            self._leave_trace()
         PREDICTION.reset(self._token)
         CURRENT.reset(self._token_of_scope)
 
