@@ -29,7 +29,7 @@ def _at(reason: str, *paths: str) -> dict[str, str]:
     return dict.fromkeys(paths, reason)
 
 
-_ACCEPTED = _at(WHOLE, "answer.body.logs", "answer.body.metrics", "answer.body.input")
+_ACCEPTED = _at(WHOLE, "answer.body.logs", "answer.body.metrics")
 _FAILED = {"body.error": DOUBLED, "body.logs": KEPT}
 _PREDICTION = ("body.detail", "body.id", "body.status", "body.logs", "body.metrics", "body.output")
 
@@ -94,8 +94,8 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         **_ACCEPTED, "hooks.0.body.error": DOUBLED, "hooks.0.body.logs": KEPT,
     },
     "generator: webhook, output as it comes": {"partial": "output is told twice a second at most, as documented"},
-    "slow: cancel": _at(WHOLE, "begun.body.logs", "begun.body.metrics", "begun.body.input"),
-    "slow-async: cancel": _at(WHOLE, "begun.body.logs", "begun.body.metrics", "begun.body.input"),
+    "slow: cancel": _at(WHOLE, "begun.body.logs", "begun.body.metrics"),
+    "slow-async: cancel": _at(WHOLE, "begun.body.logs", "begun.body.metrics"),
     "crash: crash, and what follows": {
         "crashed.body.error": "it is said how the worker ended",
         "crashed.body.metrics.predict_time": NOT_RUN,
