@@ -20,12 +20,30 @@ def parameter_types(function: Callable[..., Any]) -> Dict[str, Any]:
     """The types by parameter; `Any` for one that cannot be evaluated."""
     bare = inspect.unwrap(function)
     names = getattr(bare, "__globals__", {})
-    annotations = getattr(bare, "__annotations__", {})
+    annotations = _annotations(bare)
     try:
         found = dict(typing.get_type_hints(bare))
     except Exception:  # noqa: BLE001  # whatever evaluating somebody's annotations raises
         found = {name: _evaluated(annotation, names) for name, annotation in annotations.items()}
     return {name: found.get(name, Any) for name in annotations}
+
+
+def parameters(function: Callable[..., Any]) -> Dict[str, inspect.Parameter]:
+    """The parameters of a function; what its annotations name need not exist."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        signature = inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
+        return dict(signature.parameters)
+    return dict(inspect.signature(function).parameters)
+
+
+def _annotations(function: Callable[..., Any]) -> Dict[str, Any]:
+    if sys.version_info >= (3, 14):  # they are evaluated when they are asked for
+        import annotationlib
+
+        return annotationlib.get_annotations(function, format=annotationlib.Format.FORWARDREF)
+    return getattr(function, "__annotations__", {})
 
 
 def _evaluated(annotation: Any, names: Dict[str, Any]) -> Any:

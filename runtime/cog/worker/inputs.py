@@ -17,7 +17,7 @@ from cog.declared import REQUIRED, declared
 from cog.files import File, Path, URLPath
 from cog.input import FieldInfo
 from cog.secret import Secret
-from cog.worker.annotations import parameter_types
+from cog.worker.annotations import parameter_types, parameters
 from cog.worker.parallel import in_parallel
 from cog.worker.protocol import FileAt
 
@@ -35,7 +35,7 @@ class Signature:
     """The parameters of a run method and their types, worked out once."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.parameters = dict(inspect.signature(function).parameters)
+        self.parameters = parameters(function)
         self._old = declared(function)
         self.types = parameter_types(function)
         self.types.update((name, told.type) for name, told in self._old.items())
@@ -133,8 +133,8 @@ def _walk(holder: List[Any]) -> Iterator[Tuple[List[Any], int, Any]]:
 def _members(annotation: Any) -> Tuple[Any, ...]:
     """The types of a union, or the one type; `Annotated` looked through."""
     annotation = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
-    origin = getattr(annotation, "__origin__", None)
-    if origin is typing.Union or type(annotation).__name__ == "UnionType":
+    origin = typing.get_origin(annotation)
+    if origin is typing.Union or getattr(origin, "__name__", "") == "UnionType":
         return tuple(member for part in annotation.__args__ for member in _members(part))
     return (annotation,)
 

@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from cog.exceptions import CancelationException
 from cog.predictor import load_predictor_from_ref, load_target, run_method, train_method
 from cog.scope import CURRENT, Scope
+from cog.worker.annotations import parameters
 from cog.worker.capture import PREDICTION
 from cog.worker.inputs import InputError, Signature
 from cog.worker.outputs import File, Outputs, file_clock
@@ -82,7 +83,7 @@ class Model:
         function = None if inspect.isroutine(self.target) else getattr(self.target, "setup", None)
         if not callable(function):
             return None
-        if "weights" not in inspect.signature(function).parameters:
+        if "weights" not in parameters(function):
             return function()
         given = {"weights": os.environ.get("COG_WEIGHTS") or None}
         return function(**Signature(function).arguments(given, files=[]).fetch(""))
