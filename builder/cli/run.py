@@ -151,7 +151,10 @@ def _is_image(word: str) -> bool:
 @project_options
 @click.pass_context
 def run(ctx: click.Context, /, *, publish: tuple[str, ...], options: BuildOptions, **values: Any) -> None:
-    """Run one prediction in IMAGE, or in the image of the current folder's project, which is built first."""
+    """Run one prediction in IMAGE, or in the image of the current folder's project, which is built first.
+
+    Its form of old, `run COMMAND...`, still runs a command: see `exec`.
+    """
     command = ctx.meta.get("command")
     if command is None:
         ctx.exit(carry_out(Asked(**values, debug=bool(ctx.obj)), options=options))

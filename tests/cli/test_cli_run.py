@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_projects import error, one_of
+from small_projects import descendants, end, error, eventually, gone, one_of, start
 
 from tests.conftest import Cogsmith, Done
 
@@ -213,6 +215,23 @@ def test_failing_setup(cogsmith: Cogsmith, words: str) -> None:
 def test_setup_that_takes_too_long(cogsmith: Cogsmith, words: str) -> None:
     options = ["-i", "words=x", "-e", "SETUP=hang", "--setup-timeout", "0.5"]
     assert "--setup-timeout" in error(cogsmith("run", words, *options, ok=False), 1)
+
+
+def test_an_interrupt_ends_everything(cogsmith: Cogsmith, words: str, tmp_path: Path) -> None:
+    process = start(cogsmith, "run", words, "-i", "words=x", "-e", "SETUP=hang", cwd=tmp_path)
+    try:
+        assert process.stderr is not None
+        while "setting up" not in (line := process.stderr.readline()):
+            assert line
+        below = descendants(process.pid)
+        assert below
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130, "")
+        assert "Traceback" not in err
+        assert eventually(lambda: gone(below))
+    finally:
+        end(process)
 
 
 def refused(done: Done) -> str:
