@@ -13,7 +13,8 @@ means that ours is better; of each measurement the median of the rounds' ratios 
     memory    peak memory of all processes of a server that sent such a file             at least 1.3
     start     from the start of the process to READY                                     at least 1.0
 
-`COGSMITH_BENCH_RUNTIME` names another `runtime/` folder to measure.
+Of the first two also the processor time of a prediction is shown: on a machine that does other things as well, rates
+say who is scheduled, and this says what it costs.  `COGSMITH_BENCH_RUNTIME` names another `runtime/` folder to measure.
 """
 
 from __future__ import annotations
@@ -142,16 +143,25 @@ class Server:
             connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
             return json.loads(connection.getresponse().read())
 
+    def processes(self) -> list[Path]:
+        """All its processes, in /proc."""
+        found, pending = [], [self.process.pid]
+        while pending:
+            found.append(Path(f"/proc/{pending.pop()}"))
+            with contextlib.suppress(OSError):
+                for task in (found[-1] / "task").iterdir():
+                    pending += map(int, (task / "children").read_text().split())
+        return found
+
     def peak(self) -> int:
         """Bytes of memory at the worst of times, of all processes together."""
-        total, pending = 0, [self.process.pid]
-        while pending:
-            pid = pending.pop()
-            with contextlib.suppress(OSError):
-                pending += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-                status = Path(f"/proc/{pid}/status").read_text()
-                total += 1024 * int(status.partition("VmHWM:")[2].split()[0])
-        return total
+        statuses = [(process / "status").read_text() for process in self.processes()]
+        return sum(1024 * int(status.partition("VmHWM:")[2].split()[0]) for status in statuses)
+
+    def processor(self) -> float:
+        """Seconds of processor time so far, of all processes together."""
+        fields = [(process / "stat").read_text().rpartition(")")[2].split() for process in self.processes()]
+        return sum(int(ticks) for one in fields for ticks in one[11:13]) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -165,6 +175,8 @@ class Server:
 class Bench:
     def __init__(self, work: Path, *, seconds: float) -> None:
         self.work, self.seconds = work, seconds
+        self.costs: dict[str, list[float]] = {"ours": [], "upstream": []}
+        """Milliseconds of processor time for a prediction; a busy machine does not change them much."""
         self.kinds = (Kind("ours", *self._ours()), Kind("upstream", self._upstream(), {}))
         for name, (properties, source) in MODELS.items():
             project = work / "models" / name
@@ -234,16 +246,21 @@ class Bench:
         return Server(kind, project=self.work / "models" / name, temporary=temporary)
 
     def wrk(self, server: Server, connections: int) -> float:
+        before = server.processor()
         text = _run(
-            "wrk", "-t1", f"-c{connections}", f"-d{self.seconds:g}s", "-s", self.work / "post.lua",
+            "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(self.seconds))}s", "-s", self.work / "post.lua",
             f"http://127.0.0.1:{server.port}/predictions",
         )  # fmt: skip
         refused = int((text.partition("Non-2xx or 3xx responses:")[2].split() or ["0"])[0])
         if (refused and server.kind is self.kinds[0]) or "Socket errors" in text:
             sys.exit(text)
         # Upstream answers a little before it frees the slot, and refuses a quick next request with 409.
-        rate = float(text.partition("Requests/sec:")[2].split()[0])
-        return rate * (1 - refused / int(text.partition(" requests in ")[0].split()[-1]))
+        rate, requests = (
+            float(text.partition("Requests/sec:")[2].split()[0]),
+            int(text.partition(" requests in ")[0].split()[-1]),
+        )
+        self.costs[server.kind.name].append((server.processor() - before) / (requests - refused) * 1000)
+        return rate * (1 - refused / requests)
 
     def inputs(self, server: Server) -> float:
         url = "data:application/octet-stream;base64," + base64.b64encode(os.urandom(10_000_000)).decode()
@@ -342,7 +359,7 @@ def main() -> None:
         sys.exit("wrk is needed")
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench((given.work or Path(scratch)).resolve(), seconds=given.seconds)
-        report = {}
+        report: dict[str, dict[str, Any]] = {}
         for name in given.names or BARS:
             rows = bench.measure(name, given.rounds)
             lower = name in ("memory", "start")
@@ -350,12 +367,18 @@ def main() -> None:
             ratio = statistics.median(ratios)
             ours, theirs = (statistics.median(column) for column in zip(*rows, strict=True))
             report[name] = {"ours": ours, "upstream": theirs, "ratio": ratio, "bar": BARS[name]}
+            costs = {kind: statistics.median(times) for kind, times in bench.costs.items() if times}
+            for times in bench.costs.values():
+                times.clear()
+            if costs:
+                report[name]["processor_ms"] = costs
             if not given.json:
                 unit, spread = UNITS[name], f"{min(ratios):.2f} to {max(ratios):.2f}"
                 verdict = "ok" if ratio >= BARS[name] else "BELOW"
                 print(
                     f"{name:8} ours {ours:9.1f}{unit:3}  cog {theirs:9.1f}{unit:3}  ratio {ratio:5.2f}  ({spread})"
-                    f"  bar {BARS[name]}  {verdict}",
+                    f"  bar {BARS[name]}  {verdict}"
+                    + (f"  processor {costs['ours']:.2f} against {costs['upstream']:.2f} ms" if costs else ""),
                     flush=True,
                 )
     if given.json:
