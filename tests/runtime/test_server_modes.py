@@ -1,4 +1,4 @@
-"""How predictions are asked for and answered over a real socket: at once, later, again, as events, by webhook."""
+"""How predictions are asked for and answered over a real socket: at once, later, again, as events; and trainings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import concurrent.futures
 import json
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,63 +13,14 @@ from typing import Any
 
 import pytest
 import requests
+from gated_model import MODEL, ended, gated, put, schema
 from runtime_image import PATIENCE, Server, document, serving
-from webhook_receiver import Receiver, receiving
-
-# `gate` names a file that the model waits for, so that a test decides how far a prediction goes.
-MODEL = """
-    import asyncio, pathlib
-    import cog
-    class Runner:
-        async def setup(self):
-            self.healthy = True
-        async def healthcheck(self) -> bool:
-            if pathlib.Path("raise").exists():
-                raise RuntimeError("db gone")
-            return not pathlib.Path("sick").exists()
-        @cog.streaming
-        @cog.concurrent(max=4)
-        async def run(self, items: int = 2, gate: str = "", fail: bool = False, token: cog.Secret = None
-                      ) -> cog.AsyncConcatenateIterator[str]:
-            try:
-                for i in range(items):
-                    print("step", i)
-                    cog.current_scope().record_metric("i", i)
-                    yield f"t{i}"
-                    while gate and not pathlib.Path(f"{gate}-{i}").exists():
-                        await asyncio.sleep(0.01)
-                if fail:
-                    raise ValueError("late")
-            except asyncio.CancelledError:
-                print("canceled")
-                raise
-"""
-
-INPUT = {
-    "items": {"type": "integer", "default": 2},
-    "gate": {"type": "string", "default": ""},
-    "fail": {"type": "boolean", "default": False},
-    "token": {"type": "string", "format": "password", "x-cog-secret": True, "nullable": True, "default": None},
-}
-
-
-def schema(**operation: Any) -> dict[str, Any]:
-    made = document(INPUT)
-    made["paths"] = {"/predictions": {"post": operation}}
-    return made
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
-    folder = tmp_path_factory.mktemp("modes")
-    with serving(
-        folder,
-        MODEL,
-        schema=schema(**{"x-cog-streaming": True}),
-        COG_THROTTLE_RESPONSE_INTERVAL="0.2",
-        WEBHOOK_AUTH_TOKEN="secret",
-    ) as server:
-        yield server, folder / "src"
+    with gated(tmp_path_factory.mktemp("gated")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -81,26 +31,6 @@ def server(image: tuple[Server, Path]) -> Server:
 @pytest.fixture
 def project(image: tuple[Server, Path]) -> Path:
     return image[1]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as made:
-        yield made
-
-
-def put(server: Server, name: str, given: dict[str, Any], **headers: str) -> requests.Response:
-    body = given if "input" in given else {"input": given}
-    named = {key.replace("_", "-"): value for key, value in headers.items()}
-    return requests.put(f"{server.url}/predictions/{name}", json=body, headers=named, timeout=PATIENCE)
-
-
-def ended(server: Server, name: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while (state := server.get(f"/predictions/{name}").json())["status"] in ("starting", "processing"):
-        assert time.monotonic() < deadline, state
-        time.sleep(0.01)
-    return state
 
 
 def events(answer: requests.Response) -> list[tuple[str, Any]]:
@@ -274,102 +204,6 @@ def test_trainings_cannot_be_followed(server: Server) -> None:
     assert answer.json() == {"error": "Training endpoints do not support streaming responses."}
 
 
-def test_webhooks(server: Server, receiver: Receiver, project: Path) -> None:
-    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
-    answer = put(
-        server, "w1", {"input": {"items": 2, "gate": "w1"}, "webhook": f"{receiver.url}/hook?x=1"},
-        Prefer="respond-async", **trace,
-    )  # fmt: skip
-    assert answer.status_code == 202
-    receiver.wait(lambda items: any(item.body.get("output") == ["t0"] for item in items))
-    (project / "w1-0").touch()
-    receiver.wait(lambda items: any(item.body.get("output") == ["t0", "t1"] for item in items))
-    (project / "w1-1").touch()
-    items = receiver.until_completed()
-    first, *_, last = (item.body for item in items)
-    assert (first["id"], first["status"], first["logs"], first["metrics"]) == ("w1", "processing", "", {})
-    assert (last["status"], last["output"], last["logs"]) == ("succeeded", ["t0", "t1"], "step 0\nstep 1\n")
-    assert "input" not in last
-    outputs = [len(item.body.get("output", [])) for item in items]
-    assert outputs == sorted(outputs), "in order"
-    assert all(item.path == "/hook?x=1" for item in items)
-    head = items[0].headers
-    assert head["Content-Type"] == "application/json"
-    assert head["Authorization"] == "Bearer secret"
-    assert head["User-Agent"].startswith("cogsmith/")
-    assert (head["traceparent"], head["tracestate"]) == tuple(trace.values())
-    assert len({item.connection for item in items}) == 1, "the connection is kept"
-
-
-def test_webhooks_of_quick_predictions_are_not_many(server: Server, receiver: Receiver) -> None:
-    answer = server.post("/predictions", json={"input": {"items": 500}, "webhook": receiver.url})
-    assert answer.json()["status"] == "succeeded", "synchronous predictions tell their webhooks, too"
-    items = receiver.until_completed()
-    assert [item.body["status"] for item in items][-1] == "succeeded"
-    assert len(items) <= 3 + int((items[-1].at - items[0].at) / 0.2), "output and logs at most every 0.2 s"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "statuses"),
-    [
-        (["completed"], ["succeeded"]),
-        (["start", "completed"], ["processing", "succeeded"]),
-        (["start"], ["processing"]),
-    ],
-)
-def test_the_filter_of_webhooks(server: Server, receiver: Receiver, wanted: list[str], statuses: list[str]) -> None:
-    body = {"input": {"items": 1}, "webhook": receiver.url, "webhook_events_filter": wanted}
-    assert server.post("/predictions", json=body).json()["status"] == "succeeded"
-    receiver.wait(lambda items: len(items) >= len(statuses))
-    body = {"input": {}, "webhook": f"{receiver.url}/none", "webhook_events_filter": []}
-    assert server.post("/predictions", json=body).json()["status"] == "succeeded"
-    server.post("/predictions", json={"input": {}, "webhook": f"{receiver.url}/end"})
-    items = receiver.wait(lambda items: any(item.path == "/end" for item in items))
-    assert [item.body["status"] for item in items if item.path == "/"] == statuses
-    assert not [item for item in items if item.path == "/none"]
-
-
-def test_the_output_alone(server: Server, receiver: Receiver) -> None:
-    body = {"input": {"items": 3}, "webhook": receiver.url, "webhook_events_filter": ["output"]}
-    server.post("/predictions", json=body)
-    items = receiver.wait(lambda items: bool(items) and items[-1].body.get("output") == ["t0", "t1", "t2"])
-    assert items[-1].body["status"] == "succeeded", "nothing of it is lost for want of a `completed`"
-
-
-def test_completed_is_sent_again(server: Server, receiver: Receiver) -> None:
-    receiver.answer = lambda n: (503 if n < 3 else 200, {})
-    body = {"input": {"items": 0}, "webhook": receiver.url, "webhook_events_filter": ["completed"]}
-    server.post("/predictions", json=body)
-    items = receiver.wait(lambda items: len(items) >= 3)
-    assert items[0].body == items[1].body == items[2].body
-    assert items[2].at - items[1].at > items[1].at - items[0].at > 0.09, "with growing pauses"
-
-
-@pytest.mark.parametrize(
-    "url", ["nonsense", "http://", "ftp://x/y", "http://[::1", "http://127.0.0.1:1/", "http://a b/"]
-)
-def test_a_webhook_that_cannot_be_reached_harms_nobody(server: Server, url: str) -> None:
-    answer = server.post("/predictions", json={"input": {"items": 1}, "webhook": url})
-    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
-
-
-def test_a_refused_webhook_is_not_sent_again(server: Server, receiver: Receiver) -> None:
-    receiver.answer = lambda n: (404, {})
-    body = {"id": "gone", "input": {}, "webhook": receiver.url, "webhook_events_filter": ["completed"]}
-    server.post("/predictions", json=body)
-    server.wait_for_output("the webhook of prediction gone was not delivered: status 404")
-    assert len(receiver.received) == 1
-
-
-def test_a_redirected_webhook(server: Server, receiver: Receiver) -> None:
-    receiver.answer = lambda n: (307, {"Location": "/there"}) if n == 1 else (200, {})
-    body = {"input": {}, "webhook": receiver.url, "webhook_events_filter": ["completed"]}
-    server.post("/predictions", json=body)
-    items = receiver.wait(lambda items: len(items) >= 2)
-    assert [item.path for item in items] == ["/", "/there"]
-    assert items[0].body == items[1].body
-
-
 def test_the_models_own_healthcheck(server: Server, project: Path) -> None:
     assert server.health()["status"] == "READY"
     put(server, "busy", {"gate": "busy"}, Prefer="respond-async")
@@ -406,23 +240,6 @@ def test_a_short_history(tmp_path: Path) -> None:
         assert late == [
             ("error", {"error": "SSE stream replay truncated; events were dropped", "skipped": len(found) - 3})
         ]
-
-
-def test_the_end_waits_for_what_runs_and_its_webhooks(tmp_path: Path, receiver: Receiver) -> None:
-    with serving(tmp_path, MODEL, schema=schema()) as server:
-        receiver.answer = lambda n: (503 if n < 4 else 200, {})
-        body = {"input": {"gate": "end", "items": 1}, "webhook": receiver.url, "webhook_events_filter": ["completed"]}
-        assert put(server, "x", body, Prefer="respond-async").status_code == 202
-        server.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + PATIENCE
-        with pytest.raises(requests.ConnectionError):
-            while time.monotonic() < deadline:
-                server.get("/")
-                time.sleep(0.02)
-        threading.Timer(0.3, (tmp_path / "src/end-0").touch).start()
-        assert server.process.wait(PATIENCE) == 0
-        assert [item.body["status"] for item in receiver.received] == ["succeeded"] * 4
-        assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
