@@ -30,7 +30,8 @@ def complete(cogsmith: Cogsmith, *words: str) -> list[str]:
 
 def test_commands_and_options(fresh: Cogsmith) -> None:
     assert complete(fresh, "") == list(COMMANDS)
-    assert complete(fresh, "pl") == ["plan"]
+    assert complete(fresh, "pl") == ["plan", "playground"]
+    assert complete(fresh, "doc") == ["doctor"]
     assert "--locked" in complete(fresh, "build", "--lo")
     assert complete(fresh, "build", "--progress", "t") == ["tty"]
     assert complete(fresh, "image", "ex") == ["export"]

@@ -147,16 +147,16 @@ class TestBuild:
         assert "building on 127.0.0.1:9/cog-base:python3.11-torch2.5.1" in done.err
 
     @pytest.mark.parametrize("progress", ["auto", "tty", "plain", "quiet"])
-    def test_progress(self, fresh: Cogsmith, folder: Path, progress: str) -> None:
-        done = fresh("build", "--progress", progress, cwd=folder)
+    def test_progress(self, cogsmith: Cogsmith, folder: Path, progress: str) -> None:
+        done = cogsmith("build", "--progress", progress, cwd=folder)
         assert done.out.startswith("sha256:")
         assert ("\x1b" in done.err) == (progress == "tty")
         assert ("Image built as" in done.err) == (progress != "quiet")
 
-    def test_progress_of_buildkit_s_variable(self, fresh: Cogsmith, folder: Path) -> None:
-        assert fresh("build", cwd=folder, env={"BUILDKIT_PROGRESS": "quiet"}).err == ""
-        assert "\x1b" not in fresh("build", cwd=folder, env={"BUILDKIT_PROGRESS": "tty", "TERM": "dumb"}).err
-        assert fresh("build", "--progress", "loud", cwd=folder, ok=False).code == 2
+    def test_progress_of_buildkit_s_variable(self, cogsmith: Cogsmith, folder: Path) -> None:
+        assert cogsmith("build", cwd=folder, env={"BUILDKIT_PROGRESS": "quiet"}).err == ""
+        assert "\x1b" not in cogsmith("build", cwd=folder, env={"BUILDKIT_PROGRESS": "tty", "TERM": "dumb"}).err
+        assert cogsmith("build", "--progress", "loud", cwd=folder, ok=False).code == 2
 
 
 def test_no_color_wins_over_the_terminal(fresh: Cogsmith, terminal: Callable[..., tuple[str, str]]) -> None:
