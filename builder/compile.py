@@ -27,10 +27,14 @@ from builder.plan import (
     InterpreterLayer,
     Layer,
     Locked,
+    Network,
     Plan,
+    RunLayer,
     RuntimeLayer,
+    SecretMount,
     Wheel,
     WheelsLayer,
+    chain_link,
     to_plain,
 )
 
@@ -39,6 +43,8 @@ RUNTIME_ROOT = "/opt/cogsmith"
 SOURCE_ROOT = "/src"
 SCHEMA_PATH = ".cog/openapi_schema.json"
 PORT = "5000/tcp"
+COMMAND_BIN = "/run/cogsmith/bin"
+"""Where commands find a `pip` that installs into the virtual environment; in no image."""
 
 LARGE_WHEEL = 10 * 1024 * 1024
 """A wheel file of at least so many bytes is a layer of its own.  A constant of the format, never a property of one
@@ -62,11 +68,13 @@ def compile_plan(
     version: str,
     epoch: int = DEFAULT_EPOCH,
     compression: Compression = "gzip",
+    network: Network = "host",
 ) -> Plan:
     """The plan of a project.
 
     `code` and `large` are the project's files (the latter become layers of their own), `runtime` the files of the
-    SDK and the server, `schema` the model's OpenAPI document, `version` this release's, for the labels.
+    SDK and the server, `schema` the model's OpenAPI document, `version` this release's, for the labels, `network` what
+    commands see of it.
     Raises `ConfigError` if the image would have more layers than a container runtime can mount.
     """
     layers: list[Layer] = [*_base_layers(lock, epoch=epoch), *_interpreter_layers(lock, epoch=epoch)]
@@ -76,9 +84,18 @@ def compile_plan(
             hint="pack them into archives, or exclude those that the model does not need in `.dockerignore`",
         )
     room = MAX_LAYERS - len(large) - 4  # the base, the shared wheels, the runtime, the code
-    room -= lock.python is not None
+    room -= (lock.python is not None) + len(config.commands) + len(config.pre_install)
+    if room < 0:
+        raise ConfigError(
+            f"the image would have {MAX_LAYERS - room} layers; at most {MAX_LAYERS} can be mounted",
+            hint="join commands of `build.run` with `&&`, or pack large files into archives",
+        )
     layers += _wheel_layers(lock, epoch=epoch, room=room)
     layers.append(_runtime_layer(lock, runtime=runtime, epoch=epoch))
+    image = _image_config(config, lock=lock, schema=schema, version=version)
+    _add_commands(
+        layers, config=config, env=_command_env(config, image=image, epoch=epoch), epoch=epoch, network=network
+    )
     layers += [
         FilesLayer(role="weights", root=SOURCE_ROOT, entries=(entry,), epoch=epoch, reason=f"large file `{entry.path}`")
         for entry in large
@@ -102,7 +119,7 @@ def compile_plan(
         compression=compression,
         codec=CODECS[compression],
         layers=tuple(layers),
-        config=_image_config(config, lock=lock, schema=schema, version=version),
+        config=image,
         remotes=lock.remotes,
         locked=tuple(
             Locked(key=key, digest=packed.digest, diff_id=packed.diff_id, size=packed.size)
@@ -190,6 +207,38 @@ def _runtime_layer(lock: Lock, *, runtime: Sequence[Entry], epoch: int) -> Runti
         epoch=epoch,
         reason="the `cog` SDK and the prediction server, apart from the model's packages",
     )
+
+
+def _add_commands(
+    layers: list[Layer], *, config: Config, env: tuple[tuple[str, str], ...], epoch: int, network: Network
+) -> None:
+    """`build.run`, then `build.pre_install`, which upstream runs at the same late place (spec: Dockerfile order)."""
+    commands = [
+        (item.command, tuple(SecretMount(id=m.id, target=m.target) for m in item.mounts)) for item in config.commands
+    ]
+    for command, secrets in [*commands, *((command, ()) for command in config.pre_install)]:
+        layers.append(
+            RunLayer(
+                command=command,
+                secrets=secrets,
+                network=network,
+                env=env,
+                below=tuple(chain_link(layer) for layer in layers),
+                epoch=epoch,
+                reason="a command of `cog.yaml`: executed again when it or anything below changes",
+            )
+        )
+
+
+def _command_env(config: Config, *, image: ImageConfig, epoch: int) -> tuple[tuple[str, str], ...]:
+    """The image's environment, but for what only the server reads: no command need run again because of that."""
+    given = {name for name, _ in config.environment}
+    kept = {name: value for name, value in image.env if name in given or not name.startswith("COG_")}
+    env = {"HOME": "/root", **kept, "SOURCE_DATE_EPOCH": str(epoch)}
+    folders = env["PATH"].split(":")
+    place = folders.index(f"{VENV}/bin") + 1 if f"{VENV}/bin" in folders else len(folders)
+    env["PATH"] = ":".join([*folders[:place], COMMAND_BIN, *folders[place:]])
+    return tuple(env.items())
 
 
 def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | None, version: str) -> ImageConfig:

@@ -26,6 +26,10 @@ DEFAULT_EPOCH = 1735689600
 Compression: TypeAlias = Literal["gzip", "plain", "zstd"]
 
 
+Network: TypeAlias = Literal["host", "none"]
+"""What a command sees of the network: all that this machine does, or nothing."""
+
+
 @frozen
 class Codec:
     """The compressor of layers that are not already deflate: name, exact version and level all shape the bytes."""
@@ -200,7 +204,33 @@ class FilesLayer:
     reason: str = ""
 
 
-Layer: TypeAlias = BaseLayer | DebianLayer | InterpreterLayer | WheelsLayer | RuntimeLayer | FilesLayer
+@frozen
+class SecretMount:
+    """A secret that a command sees as a file at `target`; its value is in no plan."""
+
+    id: str
+    target: str
+
+
+@frozen
+class RunLayer:
+    """What a command of the user's changes, executed over everything below it.
+
+    `env` is its whole environment.  `below` are the identities of the layers under it, the base first: it is this chain
+    that makes the key of an executed layer (`chain_link`).
+    """
+
+    kind: Literal["run"] = "run"
+    command: str
+    secrets: tuple[SecretMount, ...] = ()
+    network: Network = "host"
+    env: tuple[tuple[str, str], ...]
+    below: tuple[str, ...]
+    epoch: int
+    reason: str = ""
+
+
+Layer: TypeAlias = RunLayer | BaseLayer | DebianLayer | InterpreterLayer | WheelsLayer | RuntimeLayer | FilesLayer
 
 
 @frozen
@@ -288,17 +318,29 @@ def title(layer: Layer) -> str:
             return " ".join(f"{layer.root}/{entry.path}" for entry in layer.entries)
         case FilesLayer():
             return f"code in {layer.root}"
+        case RunLayer():
+            return f"RUN {layer.command}" if len(layer.command) <= 80 else f"RUN {layer.command[:79]}…"
         case _:
             assert_never(layer)
 
 
 def layer_key(layer: Layer, *, compression: Compression, codec: Codec) -> str:
-    """The identity of a pure layer: a hash of its content, the compression and the codec; not of what lies below it."""
+    """The identity of a layer: a hash of its content, the compression and the codec.
+
+    What lies below a pure layer does not count; an executed one names it (`RunLayer.below`).
+    """
     spec = to_plain(layer)
     spec.pop("reason", None)
     _drop_filenames(spec)
     data = {"codec": to_plain(codec), "compression": compression, "format": LAYER_FORMAT, "layer": spec}
     return hashlib.sha256(canonical_json(data)).hexdigest()
+
+
+def chain_link(layer: Layer) -> str:
+    """What a layer is to those executed above it: its content alone, however it is compressed."""
+    if isinstance(layer, BaseLayer):
+        return layer.diff_id
+    return layer_key(layer, compression="plain", codec=CODECS["plain"])
 
 
 def _drop_filenames(spec: dict[str, Any]) -> None:

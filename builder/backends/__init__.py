@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
 from builder.errors import BackendError
+from builder.frozen import frozen
 from builder.oci import PackedLayer
 from builder.plan import Plan, Remote
 from builder.report import Report
@@ -27,6 +29,20 @@ DEFAULT = "embedded"
 
 Fetch: TypeAlias = Callable[[Iterable[Remote]], Mapping[str, Path]]
 """Downloads what a plan names by hash, verified: sha256 → path."""
+
+
+@frozen
+class Execution:
+    """What commands need of whoever builds.  None of it is part of a plan, a key or a log."""
+
+    secrets: Mapping[str, bytes] = field(default_factory=dict)
+    """Values by id."""
+    base: Callable[[PackedLayer], None] | None = None
+    """Brings a layer of the base image into the store."""
+    fresh: bool = False
+    """Run every command again, whatever is known."""
+    debug_shell: bool = False
+    """Open a shell in the state that a failed command leaves."""
 
 
 class Backend(Protocol):
@@ -45,12 +61,14 @@ class Backend(Protocol):
         threads: int,
         report: Report,
         elsewhere: Container[str] = frozenset(),
+        execution: Execution | None = None,
     ) -> Sequence[PackedLayer]:
         """Put every layer of `plan` into the store that is not there, and return all in the order of the plan.
 
         A base image's layers need not be there.  `local` maps sha256 → path of the files that need no download (the
         project's and the runtime's), `fetch` gets the others; `threads` bounds the work done at once.
-        A locked layer whose digest is `elsewhere` (where the image is going) need not be made.
+        A locked layer whose digest is `elsewhere` (where the image is going) need not be made, unless a command is to
+        run on it.
         """
 
 

@@ -1,6 +1,6 @@
 """The default backend: every layer from the packer, in this process.  Needs Python, and nothing else.
 
-Only a Debian base whose maintainer scripts are not all modelled needs more: a sandbox to run them in.
+Commands need more, and a Debian base whose maintainer scripts are not all modelled: a sandbox to run them in.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import assert_never
 
 from builder import oci
-from builder.backends import Fetch
+from builder.backends import Execution, Fetch
 from builder.codec import codec_for
 from builder.errors import BackendError, LayerError
-from builder.layers.pack import pack
+from builder.layers.pack import Packed, pack
 from builder.oci import PackedLayer
 from builder.plan import (
     BaseLayer,
@@ -23,6 +23,7 @@ from builder.plan import (
     Layer,
     Locked,
     Plan,
+    RunLayer,
     RuntimeLayer,
     WheelsLayer,
     layer_key,
@@ -51,13 +52,30 @@ def make(
     threads: int,
     report: Report,
     elsewhere: Container[str] = frozenset(),
+    execution: Execution | None = None,
 ) -> Sequence[PackedLayer]:
-    """Make the layers that the store lacks, at most `threads` at a time; the result is in the order of the plan."""
+    """Make the layers that the store lacks, at most `threads` at a time; the result is in the order of the plan.
+
+    Commands run when all below them is there, one after the other.
+    """
+    execution = execution or Execution()
     layers = plan.layers
-    present = (_present(layer, plan=plan, store=store, elsewhere=elsewhere) for layer in layers)
-    made = {i: found for i, found in enumerate(present) if found is not None}
+    made: dict[int, PackedLayer] = {}
+    commands: list[int] = []
+    for i in reversed(range(len(layers))):
+        layer = layers[i]
+        fresh = execution.fresh and isinstance(layer, RunLayer)
+        # What a command is to run on must be here.
+        found = None if fresh else _present(layer, plan=plan, store=store, elsewhere=() if commands else elsewhere)
+        if found is not None:
+            made[i] = found
+        elif isinstance(layer, RunLayer):
+            commands.insert(0, i)
+    if commands:
+        _check_commands(plan, store=store)
     # The largest first: the last layer to be made should not be the one that takes longest.
-    missing = sorted((i for i in range(len(layers)) if i not in made), key=lambda i: (-_size(layers[i]), i))
+    unmade = (i for i in range(len(layers)) if i not in made and i not in commands)
+    missing = sorted(unmade, key=lambda i: (-_size(layers[i]), i))
     if missing:
         _check_sandbox([layers[i] for i in missing])
         wanted = _wanted([layers[i] for i in missing])
@@ -80,6 +98,8 @@ def make(
             made[missing[0]] = work(missing[0])
         else:
             made.update(_at_once(work, missing, threads=threads))
+    for i in commands:
+        made[i] = _make_run(i, made=made, plan=plan, store=store, threads=threads, report=report, execution=execution)
     return [made[i] for i in range(len(layers))]
 
 
@@ -102,6 +122,51 @@ def _check_sandbox(layers: Sequence[Layer]) -> None:
         problems = debootstrap.check()
         if problems:
             raise BackendError("the Debian base must be configured in a sandbox", details="\n".join(problems))
+
+
+def _check_commands(plan: Plan, *, store: Store) -> None:
+    from builder.backends import executed
+
+    with store.scratch() as scratch:
+        problems = executed.check(plan, scratch=scratch)
+    if problems:
+        raise BackendError("commands of `cog.yaml` cannot run on this machine", details="\n".join(problems))
+
+
+def _make_run(
+    number: int,
+    *,
+    made: Mapping[int, PackedLayer],
+    plan: Plan,
+    store: Store,
+    threads: int,
+    report: Report,
+    execution: Execution,
+) -> PackedLayer:
+    from builder.backends import executed
+
+    layer = plan.layers[number]
+    assert isinstance(layer, RunLayer)
+    all_commands = [i for i, other in enumerate(plan.layers) if isinstance(other, RunLayer)]
+    name = f"run {all_commands.index(number) + 1}/{len(all_commands)}"
+    if not execution.fresh:
+        report.note(f"{name}: not in the cache: {executed.why_run(layer, plan=plan, store=store)}")
+    with store.writer(hashing=False) as out:
+        packed = executed.pack_run(
+            layer,
+            name=name,
+            below=[made[i] for i in range(number)],
+            store=store,
+            out=out,
+            codec=codec_for(plan.codec, plan.compression),
+            compression=plan.compression,
+            threads=min(threads, LAYER_THREADS),
+            report=report,
+            execution=execution,
+        )
+        out.commit(packed.digest)
+    executed.remember(layer, plan=plan, store=store)
+    return _recorded(layer, packed=packed, plan=plan, store=store, report=report)
 
 
 def _present(layer: Layer, *, plan: Plan, store: Store, elsewhere: Container[str]) -> PackedLayer | None:
@@ -146,7 +211,7 @@ def wanted_downloads(layer: Layer) -> set[str]:
             return {wheel.sha256 for wheel in layer.wheels}
         case InterpreterLayer():
             return {layer.sha256}
-        case FilesLayer() | BaseLayer():
+        case FilesLayer() | BaseLayer() | RunLayer():
             return set()
         case _:
             assert_never(layer)
@@ -165,6 +230,8 @@ def _size(layer: Layer) -> int:
             return sum(entry.size for entry in layer.entries)
         case BaseLayer():
             return layer.size
+        case RunLayer():
+            return 0
         case _:
             assert_never(layer)
 
@@ -218,12 +285,16 @@ def _make(
                 hint="the lock was made by another release of Cogsmith: run `cogsmith lock` again",
             )
         out.commit(packed.digest)
+    return _recorded(layer, packed=packed, plan=plan, store=store, report=report)
+
+
+def _recorded(layer: Layer, *, packed: Packed, plan: Plan, store: Store, report: Report) -> PackedLayer:
     result = PackedLayer(
         digest=packed.digest,
         diff_id=packed.diff_id,
         size=packed.size,
         media_type=oci.LAYER_MEDIA_TYPES[plan.compression],
     )
-    store.record_layer(key, result)
+    store.record_layer(layer_key(layer, compression=plan.compression, codec=plan.codec), result)
     report.note(f"made {result.digest[7:19]} {title(layer)}")
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from builder.cli.settings import Settings
@@ -23,6 +23,13 @@ def base_layers(
     from the repository that they were seen in last.
     """
     annotations = image.manifest.get("annotations") or {}
+    return layers_of(annotations, name=image.name, store=store, settings=settings, report=report)
+
+
+def layers_of(
+    annotations: Mapping[str, str], *, name: str, store: Store, settings: Settings, report: Report
+) -> Callable[[PackedLayer], None]:
+    """`base_layers` by the annotations of an image that need not be there yet."""
     reference = annotations.get(BASE_NAME)
     lock = threading.Lock()
 
@@ -43,7 +50,7 @@ def base_layers(
                 return
         if not reference:
             raise StoreError(
-                f"the layer `{layer.digest}` of `{image.name}` is not in the store", hint="build the image again"
+                f"the layer `{layer.digest}` of `{name}` is not in the store", hint="build the image again"
             )
         from builder.resolve.base import fetch_base_layers
         from builder.resolve.project import BASE_PLACE

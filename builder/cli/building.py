@@ -23,11 +23,14 @@ from builder.cli.project import (
     schema_text,
 )
 from builder.cli.settings import Settings
-from builder.plan import BaseLayer
+from builder.plan import BaseLayer, Plan, RunLayer
 from builder.store import Store, StoredImage
 
 if TYPE_CHECKING:
     from builder.cli.elsewhere import Elsewhere
+
+if TYPE_CHECKING:
+    from builder.backends import Execution
 
 BAGGAGE = (".git", ".venv", "venv", "__pycache__")
 """Folders at the top of a project that are rarely meant to be shipped."""
@@ -105,6 +108,7 @@ def build_project(
             compression=options.compression,
             version=__version__,
             schema=schema,
+            network=options.network,
         )
 
     def recall(lock_text: str) -> StoredImage | None:
@@ -140,6 +144,7 @@ def build_project(
         console=console,
         texts=[project.requirements],
         elsewhere=frozenset() if elsewhere is None else elsewhere.layers_of(plan, store=store),
+        execution=_execution(project, plan=plan, options=options, settings=settings, store=store, console=console),
     )
     image = assemble.image(plan, layers=layers, store=store, name=name)
     # Under the text that was built from, never under that of a stale file: `--locked` must refuse it next time as well.
@@ -150,6 +155,28 @@ def build_project(
         key = f"{key} {elsewhere.name}"  # it counts for who pushes there, and not for a build
     unchanged.remember(key, image=image, made=here, store=store)
     return image
+
+
+def _execution(
+    project: Project, *, plan: Plan, options: BuildOptions, settings: Settings, store: Store, console: Console
+) -> Execution | None:
+    """What commands need, if the plan has any; of the secrets, those that it names."""
+    commands = [layer for layer in plan.layers if isinstance(layer, RunLayer)]
+    if not commands:
+        return None
+    from builder.backends import Execution
+    from builder.cli import secrets
+    from builder.cli.base import layers_of
+
+    wanted = {secret.id for layer in commands for secret in layer.secrets}
+    given = [secrets.parse(text, folder=project.root) for text in options.secrets]
+    annotations = dict(plan.config.annotations)
+    return Execution(
+        secrets=secrets.read([secret for secret in given if secret.id in wanted], env=settings.env),
+        base=layers_of(annotations, name=image_name(project), store=store, settings=settings, report=console),
+        fresh=options.fresh,
+        debug_shell=options.debug_shell,
+    )
 
 
 def with_options(settings: Settings, options: BuildOptions) -> Settings:

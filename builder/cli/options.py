@@ -16,7 +16,7 @@ import click
 
 from builder.config import FILE_NAME
 from builder.frozen import frozen
-from builder.plan import Compression
+from builder.plan import Compression, Network
 
 F = TypeVar("F", bound=Callable[..., Any])
 Progress: TypeAlias = Literal["auto", "tty", "plain", "quiet"]
@@ -37,6 +37,9 @@ class BuildOptions:
     cuda_base: bool | None = None
     secrets: tuple[str, ...] = ()
     """As written; `builder.cli.secrets` reads them."""
+    network: Network = "host"
+    """What commands of `build.run` see of it."""
+    debug_shell: bool = False
     fresh: bool = False
     locked: bool = False
     platform: str | None = None
@@ -103,6 +106,8 @@ def _options(values: dict[str, Any]) -> BuildOptions:
         cog_base=values.pop("use_cog_base_image"),
         cuda_base=None if cuda in (None, "auto") else cuda != "false",
         secrets=values.pop("secret", ()),
+        network=values.pop("network", "host"),
+        debug_shell=values.pop("debug_shell", False),
         fresh=values.pop("no_cache", False),
         locked=values.pop("locked", False),
         platform=values.pop("platform", None),
@@ -153,10 +158,20 @@ _PROJECT: list[Callable[[Any], Any]] = [
 _BUILD: list[Callable[[Any], Any]] = [
     click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: the lock's, or amd64)."),
     click.option("--locked", is_flag=True, help="Refuse to build without a lock file that is up to date."),
-    click.option("--no-cache", is_flag=True, help="Resolve afresh where there is no lock file."),
+    click.option(
+        "--no-cache", is_flag=True, help="Run the commands of build.run again; resolve afresh without a lock."
+    ),
     click.option(
         "--secret", multiple=True, metavar="id=ID,src=PATH", help="A secret for build.run: a file, or env=NAME."
     ),
+    click.option(
+        "--network",
+        type=click.Choice(["host", "none"]),
+        default="host",
+        show_default=True,
+        help="What commands of build.run see of the network.",
+    ),
+    click.option("--debug-shell", is_flag=True, help="Open a shell where a command of build.run fails."),
     click.option("--openapi-schema", metavar="FILE", help="Take the model's schema from FILE instead of its source."),
     click.option("--separate-weights", is_flag=True, help="As every build does: large files are layers of their own."),
     click.option("--backend", "backend_name", metavar="NAME", help="Who makes the layers (default: embedded)."),

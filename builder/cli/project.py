@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builder import __version__, config
 from builder.cli.console import Console
@@ -21,6 +21,9 @@ from builder.oci import PackedLayer
 from builder.plan import DebianLayer, Entry, Plan, Remote
 from builder.reference import parse
 from builder.store import Store
+
+if TYPE_CHECKING:
+    from builder.backends import Execution
 
 MAX_PARENTS = 100
 
@@ -140,6 +143,7 @@ def get_plan(
         version=__version__,
         epoch=settings.epoch,
         compression=options.compression,
+        network=options.network,
     )
 
 
@@ -193,6 +197,7 @@ def make_layers(
     console: Console,
     texts: Sequence[str] = (),
     elsewhere: Container[str] = frozenset(),
+    execution: Execution | None = None,
 ) -> Sequence[PackedLayer]:
     """Have the layers of a plan made by the backend of that name, after it has said all that it lacks.
 
@@ -226,7 +231,14 @@ def make_layers(
 
     with console.stoppable():
         return chosen.make(
-            plan, store=store, local=local, fetch=fetch, threads=settings.threads, report=console, elsewhere=elsewhere
+            plan,
+            store=store,
+            local=local,
+            fetch=fetch,
+            threads=settings.threads,
+            report=console,
+            elsewhere=elsewhere,
+            execution=execution,
         )
 
 

@@ -12,7 +12,7 @@ import json
 from builder.cli.settings import Settings
 from builder.config import Config
 from builder.oci import Descriptor, PackedLayer
-from builder.plan import Compression, Entry, canonical_json, to_plain
+from builder.plan import Compression, Entry, Network, canonical_json, to_plain
 from builder.store import Store, StoredImage
 
 _KIND = "built"
@@ -30,11 +30,12 @@ def fingerprint(
     compression: Compression,
     version: str,
     schema: str = "",
+    network: Network = "host",
 ) -> str:
     """sha256 over all that decides the image: configuration, lock, files, epoch, platform, compression, release.
 
     `project_hash` is what a lock answers to: the requirements may be no file of the image (`.dockerignore`).  `schema`
-    is the text of one that is not made from the source.
+    is the text of one that is not made from the source, `network` what commands see of it.
     """
     known = dataclasses.replace(config, warnings=())
     parts = [
@@ -44,6 +45,7 @@ def fingerprint(
         settings.epoch,
         project_hash,
         schema,
+        network if config.commands or config.pre_install else "",
         hashlib.sha256(lock_text.encode()).hexdigest(),
         to_plain(known),
         to_plain(source),

@@ -5,10 +5,11 @@ Imports `errors` only.  Nothing survives the process that started it, not even w
 
 from builder.sandbox.explain import kernel_release
 from builder.sandbox.model import Directory, Ids, Mount, Network, Overlay, Spec
-from builder.sandbox.start import Child, all_ids, check, privileged, remove_tree, run, start, terminal_given
+from builder.sandbox.start import DEVNULL, Child, all_ids, check, privileged, remove_tree, run, start, terminal_given
 from builder.sandbox.work import Work, check_ids, ids_name, work
 
 __all__ = [
+    "DEVNULL",
     "Child",
     "Directory",
     "Ids",

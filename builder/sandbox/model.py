@@ -15,13 +15,15 @@ Network: TypeAlias = Literal["host", "none"]
 class Mount:
     """Something to see at `target` inside: `source` of the host, or an empty tmpfs when there is none.
 
-    Devices do not work there, unless it is one itself and `device` says so.
+    Devices do not work there, unless it is one itself and `device` says so.  With `content` it is a file that holds
+    these bytes, for root to read: in memory, never on a disk.
     """
 
     target: str
     source: Path | None = None
     readonly: bool = False
     device: bool = False
+    content: bytes | None = None
 
 
 @frozen
@@ -53,7 +55,8 @@ class Spec:
     commands that change owners.  Real root needs no user namespace and always has all ids.  `scratch` is a directory
     for what lives as long as the container; it is made when absent.  `init` puts a PID 1 before the command that reaps
     orphans; `tty` leaves the command in the caller's session, so that the terminal's signals reach it.  `env` is the
-    whole environment; a command without `/` is found on its `PATH`.  `shm_size` limits `/dev/shm` (tmpfs notation).
+    whole environment; a command without `/` is found on its `PATH`.  `shm_size` limits `/dev/shm` (tmpfs notation),
+    `processes` their number, as far as this machine lets us (0: nothing does).
     """
 
     root: Overlay | Directory
@@ -69,3 +72,4 @@ class Spec:
     init: bool = True
     tty: bool = False
     shm_size: str = "6g"
+    processes: int = 0

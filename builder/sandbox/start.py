@@ -5,6 +5,7 @@ Effects: one process and one scratch directory, both gone at the end.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -22,7 +23,7 @@ from typing import IO, Any, Self, TypeAlias
 
 from builder.errors import SandboxError
 from builder.sandbox.explain import capable, explain, read
-from builder.sandbox.model import Directory, Ids, Network, Overlay, Spec
+from builder.sandbox.model import Directory, Ids, Mount, Network, Overlay, Spec
 from builder.sandbox_child import tree
 
 DEVNULL = subprocess.DEVNULL
@@ -101,8 +102,7 @@ def start(spec: Spec, *, stdin: Stream = None, stdout: Stream = None, stderr: St
     plain = {
         "argv": list(spec.argv), "env": dict(spec.env), "cwd": spec.cwd, "user": spec.user, "hostname": spec.hostname,
         "network": spec.network, "init": spec.init, "tty": spec.tty, "shm_size": spec.shm_size,
-        "mounts": [_mount(m.target, source=m.source, readonly=m.readonly, device=m.device) for m in spec.mounts]
-        + _host_files(spec),
+        "mounts": [_given(m) for m in spec.mounts] + _host_files(spec), "processes": spec.processes,
         **_root(spec.root),
     }  # fmt: skip
     streams = (stdin, stdout, stderr)
@@ -139,7 +139,7 @@ def check(*, scratch: Path, ids: Ids = "single", network: Network = "host") -> l
     """What keeps this machine from running containers, found by trying; each with a hint.  Empty: nothing does."""
     plain: dict[str, Any] = {
         "argv": [], "env": {}, "cwd": "/", "user": "", "hostname": "probe", "network": network, "init": False,
-        "tty": False, "shm_size": "1m", "mounts": [], "probe": True,
+        "tty": False, "shm_size": "1m", "mounts": [], "probe": True, "processes": 0,
     }  # fmt: skip
     try:
         with tempfile.TemporaryDirectory(dir=_made(scratch)) as empty:
@@ -180,6 +180,11 @@ def _root(root: Overlay | Directory) -> dict[str, Any]:
     return {"directory": None, "lower": [str(path.absolute()) for path in root.lower], "upper": upper, "work": work}
 
 
+def _given(mount: Mount) -> dict[str, Any]:
+    plain = _mount(mount.target, source=mount.source, readonly=mount.readonly, device=mount.device)
+    return plain if mount.content is None else plain | {"data": base64.b64encode(mount.content).decode()}
+
+
 def _mount(
     target: str,
     *,
@@ -189,7 +194,7 @@ def _mount(
     device: bool = False,
 ) -> dict[str, Any]:
     where = None if source is None else str(source.absolute())
-    return {"target": target, "source": where, "text": text, "readonly": readonly, "device": device}
+    return {"target": target, "source": where, "text": text, "data": None, "readonly": readonly, "device": device}
 
 
 def _host_files(spec: Spec) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ import fcntl
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -27,6 +28,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from builder.sandbox_child.group import join_group, leave_group, make_group
 from builder.sandbox_child.kernel import (
     NEWIPC,
     NEWNET,
@@ -63,8 +65,10 @@ def main() -> NoReturn:
             do_work(spec["call"], status, control)
         alive, hold = os.pipe2(os.O_CLOEXEC)
         call("namespaces", "unshare", NEWPID)
+        group = make_group(spec["processes"])
         first = os.fork()
         if first == 0:
+            join_group(group)
             for descriptor in (control, hold, lock):
                 os.close(descriptor)
             guarded(status, lambda: be_first(spec, status, alive))
@@ -72,6 +76,7 @@ def main() -> NoReturn:
         os.close(status)
         silence()
         code = supervise(spec, control, first)
+        leave_group(group)
         with contextlib.suppress(OSError):  # the next start tries again
             remove_tree(spec["scratch"])
         os._exit(code)
@@ -211,6 +216,10 @@ def execute(spec: dict[str, Any], status: int) -> NoReturn:
     os.umask(0o022)
     try:
         make_target(spec["cwd"], directory=True)
+        if (
+            spec["processes"] and spec["user_namespace"]
+        ):  # counted in the namespace alone; real root is never limited so
+            resource.setrlimit(resource.RLIMIT_NPROC, (spec["processes"], spec["processes"]))
         drop_privileges(spec)
         os.chdir(spec["cwd"])
     except OSError as problem:

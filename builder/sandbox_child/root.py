@@ -8,6 +8,7 @@ Nothing may be imported after `pivot_root`: the interpreter's own files are gone
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import os
@@ -54,6 +55,8 @@ def build_root(spec: dict[str, Any], tty: str | None) -> None:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(item["text"])
             os.chmod(path, 0o644)
+        if item["data"] is not None:
+            path = keep_in_memory(base64.b64decode(item["data"]), f"s/{number}")
         try:
             sources.append(None if path is None else os.open(path, os.O_PATH))
         except OSError as problem:
@@ -86,6 +89,17 @@ def build_root(spec: dict[str, Any], tty: str | None) -> None:
         *dict(devices).values(),
     ]:
         os.close(descriptor)
+
+
+def keep_in_memory(data: bytes, path: str) -> str:
+    """Write a file of root's alone to a file system that only this container's namespace has, and that ends with it."""
+    if not os.path.isdir("s"):
+        os.mkdir("s")
+        mount("mount", "tmpfs", "s", kind="tmpfs", flags=NOSUID | NODEV | NOEXEC, data="mode=0700")
+    with open(path, "wb") as file:
+        file.write(data)
+    os.chmod(path, 0o400)
+    return path
 
 
 def mount_overlay(spec: dict[str, Any]) -> None:

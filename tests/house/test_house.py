@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "registry",
         "store",
     },
-    "backends": {"codec", "fetch", "layers", "oci", "plan", "process", "sandbox", "store"},
+    "backends": {"codec", "engine", "fetch", "layers", "oci", "plan", "process", "sandbox", "store"},
     "engine": {"inflate", "layers", "oci", "plan", "process", "sandbox", "store"},
     "emit": {"config", "lock", "plan"},
     "cli": {

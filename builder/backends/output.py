@@ -1,0 +1,89 @@
+"""What a command prints: shown line by line as it comes, its last lines kept, secrets struck out.
+
+In bounded memory, however much it prints.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterable
+from typing import Self
+
+from builder.process import LAST_LINES
+
+LINE_MAX = 8192
+"""Bytes of a line that are shown at a time."""
+
+SECRET_MIN = 4
+"""Shorter lines of a secret are not struck out: they would be found everywhere."""
+
+_CONTROL = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+"""What would move a terminal's cursor, or worse."""
+
+
+class Tail:
+    """The last lines."""
+
+    def __init__(self) -> None:
+        self._lines: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
+
+    @property
+    def lines(self) -> list[str]:
+        """The oldest first."""
+        return list(self._lines)
+
+    def add(self, line: str) -> None:
+        """One more."""
+        self._lines.append(line)
+
+
+class Output:
+    """A pipe for a command's output; `show` gets each line without its end.  A context manager.
+
+    Give `writer` to the command, then `read` until nobody holds it any more.
+    """
+
+    def __init__(self, show: Callable[[str], None], *, hidden: Iterable[bytes] = ()) -> None:
+        self._show = show
+        lines = {line.strip() for value in hidden for line in (value, *value.splitlines())}
+        self._hidden = sorted((line for line in lines if len(line) >= SECRET_MIN), key=len, reverse=True)
+        self.tail = Tail()
+        self._reader, self.writer = os.pipe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close_writer()
+        os.close(self._reader)
+
+    def read(self) -> None:
+        """Show all that comes, to the end."""
+        self._close_writer()
+        pending = b""
+        while piece := os.read(self._reader, 1 << 16):
+            *lines, pending = (pending + piece).split(b"\n")
+            for line in lines:
+                self._add(line)
+            while len(pending) > LINE_MAX:
+                self._add(pending[:LINE_MAX])
+                pending = pending[LINE_MAX:]
+        if pending:
+            self._add(pending)
+
+    def _add(self, line: bytes) -> None:
+        line = line.rstrip(b"\r").rpartition(b"\r")[2]  # what a terminal would show of a progress bar
+        for value in self._hidden:
+            line = line.replace(value, b"***")
+        text = _CONTROL.sub("", line[:LINE_MAX].decode(errors="replace"))
+        self.tail.add(text)
+        self._show(text)
+
+    def _close_writer(self) -> None:
+        if self.writer >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self.writer)
+            self.writer = -1
