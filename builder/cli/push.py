@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.cli import remote
+from builder.cli import locking, remote
 from builder.cli.base import base_layers
-from builder.cli.build import platform_of
 from builder.cli.building import build_project, open_project
 from builder.cli.console import Console, say
 from builder.cli.elsewhere import Elsewhere
 from builder.cli.group import Command
-from builder.cli.image import get
 from builder.cli.options import BuildOptions, build_options
 from builder.cli.pushing import PushProgress
 from builder.cli.remote import Target
@@ -51,6 +49,8 @@ def push(
     store = Store.open(settings.store_root)
     with store.using(report=console):
         if stored is not None:
+            from builder.cli.image import get
+
             found = get(store, stored)
             target = Target(reference=remote.target_of(image or found.name))
         else:
@@ -86,7 +86,7 @@ def _built(
     console.note(f"Building {name} from {project.root / options.file}")
     repositories = [target.reference, *([parse(cache_repo)] if cache_repo else [])]
     elsewhere = Elsewhere(repositories=tuple(repositories), settings=settings)
-    platform = platform_of(project, given=options.platform, settings=settings, store=store)
+    platform = _checked(options.platform) or locking.default_platform(project, settings=settings, store=store)
     image = build_project(
         project,
         settings=settings,
@@ -104,6 +104,14 @@ def _built(
         )
     console.note(f"Image built as {image.name}")
     return image, target
+
+
+def _checked(platform: str | None) -> str | None:
+    if platform is None:
+        return None
+    from builder.cli.build import check_platform
+
+    return check_platform(platform)
 
 
 def _push(

@@ -16,6 +16,7 @@ from typing import Any
 
 from builder import process
 from builder.errors import RegistryError
+from builder.frozen import frozen
 from builder.reference import DEFAULT_REGISTRY, Reference
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
@@ -24,7 +25,7 @@ _NOT_FOUND = b"credentials not found"
 _PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Credentials:
     """A user's secret: password, or a token that is traded for access tokens, or an access token itself."""
 
@@ -34,7 +35,7 @@ class Credentials:
     registry_token: str = dataclasses.field(default="", repr=False)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Challenge:
     """One challenge of a `WWW-Authenticate` header (RFC 9110, section 11.6.1); `scheme` in lower case."""
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from builder.errors import RegistryError
 from builder.fetch import run_all
+from builder.frozen import frozen
 from builder.oci import DOCKER_INDEX, INDEX, Descriptor, Document, platforms
 from builder.reference import Reference
 from builder.registry.client import Access, Client
@@ -20,7 +21,7 @@ PARALLEL = 8
 _PAGE = 1000
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Remote:
     """An image of a registry: `digest` is what the tag stands for, `image` the manifest of the platform shown."""
 

@@ -11,9 +11,11 @@ from urllib.parse import urljoin, urlsplit
 
 from builder.errors import RegistryError
 from builder.fetch import PAUSES, TIMEOUT, network_problem
+from builder.frozen import frozen
 from builder.reference import DEFAULT_REGISTRY, Reference
 from builder.registry.answers import PASSING, in_words, is_loopback, may_pass, refusal, retry_after
 from builder.registry.auth import Credentials, find_credentials, parse_challenges
+from builder.registry.lean import LeanSession
 from builder.registry.places import Place, place
 from builder.registry.session import session_factory
 from builder.registry.token import Authorization, Token, ask_token, basic
@@ -40,7 +42,7 @@ class Body(Protocol):
         """Go back to the beginning."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Access:
     """How registries are reached: the environment that names files and proxies, and how patient to be."""
 
@@ -121,7 +123,7 @@ class Client:
         def send(token: Token | None) -> requests.Response:
             if body is not None and not isinstance(body, bytes):
                 body.restart()
-            return self._session().request(
+            answered: requests.Response = self._session().request(
                 method,
                 target,
                 headers=dict(headers or {}),
@@ -132,6 +134,7 @@ class Client:
                 allow_redirects=method in ("GET", "HEAD"),
                 **self._options(target),
             )
+            return answered
 
         token = self._token(scope)
         response = send(token)
@@ -146,28 +149,28 @@ class Client:
         """A request to another path of the registry's host, without credentials."""
         url = self.absolute(path)
         with network_problem(RegistryError, f"could not reach the registry `{self.registry}`"):
-            return self._session().request(
+            response: requests.Response = self._session().request(
                 method, url, auth=Authorization(None), timeout=TIMEOUT, **options, **self._options(url)
             )
+            return response
 
     def steadily(self, method: str, url: str, *, what: str, do: str = "get", **options: Any) -> requests.Response:
         """As `request`, again after what passes (a broken connection, 429, 5xx); `RegistryError` says what failed."""
         left = list(self.access.pauses)
         while True:
             wait = 0.0
-            with network_problem(RegistryError, f"could not {do} {what} at `{self.registry}`"):
-                try:
-                    response = self.request(method, url, **options)
-                    if not options.get("stream"):
-                        response.content  # noqa: B018  # read here, where a broken connection is explained
-                except OSError as problem:
-                    if not left or not may_pass(problem):
-                        raise
-                else:
-                    if response.status_code not in PASSING or not left:
-                        return response
-                    wait = retry_after(response)
-                    response.close()
+            try:
+                response = self.request(method, url, **options)
+                if not options.get("stream"):
+                    response.content  # noqa: B018  # read here, where a broken connection is explained
+            except OSError as problem:
+                if not left or not may_pass(problem):
+                    raise in_words(problem, brief=f"could not {do} {what} at `{self.registry}`") from problem
+            else:
+                if response.status_code not in PASSING or not left:
+                    return response
+                wait = retry_after(response)
+                response.close()
             if self.access.stop.wait(max(left.pop(0), wait)):
                 raise RegistryError(f"gave up {what}", hint="another part failed first: see its error")
 
@@ -182,11 +185,11 @@ class Client:
         """The error for an answer that is not a success."""
         return refusal(response, what=what, do=do, registry=self.registry)
 
-    def _session(self) -> requests.Session:
+    def _session(self) -> Any:
         if not hasattr(self._local, "session"):
-            self._local.session = self._new_session()
-        session: requests.Session = self._local.session
-        return session
+            lean = self.access.new_session is None and is_loopback(self.registry)
+            self._local.session = LeanSession(self._new_session) if lean else self._new_session()
+        return self._local.session
 
     def _options(self, url: str) -> dict[str, Any]:
         # No proxy can reach this machine's own loopback, and who is insecure has no certificate that would be known.
@@ -210,16 +213,12 @@ class Client:
 
     def _first(self, schemes: list[str], *, host: str) -> str:
         """The first of the schemes that the host speaks."""
-        import requests
-
         for scheme in schemes[:-1]:
             url = f"{scheme}://{host}/v2/"
             try:
                 options = {"timeout": TIMEOUT, "auth": Authorization(None), **self._options(url)}
-                answer = self._session().get(url, **options)
-            except requests.exceptions.SSLError:
-                continue
-            except requests.exceptions.RequestException as problem:
+                answer = self._session().request("GET", url, **options)
+            except OSError as problem:
                 if scheme == "https":
                     continue
                 brief = f"could not reach the registry `{self.registry}`"
@@ -244,7 +243,9 @@ class Client:
             if "bearer" in challenges:
 
                 def send(method: str, url: str, **options: Any) -> requests.Response:
-                    return self._session().request(method, url, timeout=TIMEOUT, **options, **self._options(url))
+                    options |= {"timeout": TIMEOUT, **self._options(url)}
+                    response: requests.Response = self._session().request(method, url, **options)
+                    return response
 
                 self._tokens[scope] = ask_token(
                     challenges["bearer"], credentials=credentials, scope=scope, registry=self.registry, send=send

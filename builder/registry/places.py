@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import ConfigError, RegistryError
+from builder.frozen import frozen
 from builder.reference import DEFAULT_REGISTRY, Reference, normalised, parse
 
 _SYSTEM = Path("/etc/containers")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Place:
     """A repository at the host that is really asked; `insecure`: over plain HTTP, or TLS that nobody vouches for."""
 
@@ -102,7 +103,7 @@ def _fits(prefix: str, *, whole: Reference) -> bool:
     return any(text == prefix or text.startswith((f"{prefix}/",)) for text in (whole.name, str(whole)))
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Settings:
     search: Sequence[str]
     aliases: Mapping[str, str]

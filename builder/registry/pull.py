@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import threading
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.errors import FetchError, RegistryError
 from builder.fetch import PARALLEL, Source, Wanted, obtain, run_all
+from builder.frozen import frozen
 from builder.oci import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Document, PackedLayer, platforms
 from builder.reference import Reference
 from builder.registry import known
@@ -28,7 +28,7 @@ _READINGS = 3
 """A document that is not what its digest says is asked for so often: it may have been cut on the way."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pulled:
     """An image of a registry: manifest and configuration are in the store, its layers only once they are pulled."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from builder.errors import ConfigError, RegistryError
 from builder.fetch import run_all
+from builder.frozen import frozen
 from builder.oci import INDEX, Descriptor, Document, PackedLayer, document
 from builder.reference import Reference, parse
 from builder.registry import known
@@ -35,7 +36,7 @@ _MISSING = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN")
 How: TypeAlias = Literal["present", "mounted", "sent", "copied"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Moved:
     """What became of a blob: there already, mounted from another repository, sent from here, copied by stream."""
 
@@ -45,7 +46,7 @@ class Moved:
     how: How
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pushed:
     """An image that a registry has: `reference` with its registry written out, and what became of its blobs."""
 
@@ -54,7 +55,7 @@ class Pushed:
     blobs: tuple[Moved, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Manner:
     """How to push: blobs at once, how they are cut, and what brings a layer into the store that is nowhere known."""
 

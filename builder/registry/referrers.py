@@ -5,12 +5,12 @@ Distribution spec 1.1, "Listing Referrers" and "Pushing Manifests with Subject".
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builder.errors import RegistryError
+from builder.frozen import frozen
 from builder.oci import INDEX, MANIFEST, Descriptor, Document, document
 from builder.reference import Reference
 from builder.registry.client import Access, Client
@@ -25,7 +25,7 @@ _RACES = 5
 """Another writer of the fallback tag may come between: read, write and read again at most so often."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Referrer:
     """A manifest that refers to another."""
 

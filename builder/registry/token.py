@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from builder.errors import RegistryError
 from builder.fetch import network_problem
+from builder.frozen import frozen
 from builder.registry.answers import errors_of, is_loopback
 from builder.registry.auth import Challenge, Credentials
 
@@ -23,7 +24,7 @@ MARGIN = 30.0
 would outlive it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Token:
     """The header's value, and from when on it should be renewed (on the monotonic clock; None: not known)."""
 

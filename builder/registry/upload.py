@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from builder.errors import RegistryError
+from builder.frozen import frozen
 from builder.registry.answers import PASSING, in_words, may_pass, retry_after
 from builder.registry.client import Client
-from builder.registry.session import BLOCK
+from builder.registry.lean import BLOCK
 from builder.registry.sources import Readable
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _GONE = {400, 404, 410, 416}
 """Answers to a request for an upload's state that mean: there is no such upload any more."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Limits:
     """How blobs are cut, in bytes: those of at least `threshold` go in chunks of `chunk`, others in one piece."""
 
@@ -35,7 +36,7 @@ class Limits:
     threshold: int = 128 << 20
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Blob:
     """A blob to be sent; `open` gives `count` bytes of it from `start` on."""
 
