@@ -5,9 +5,9 @@ The text is a PEP 751 lock of the model's wheels, readable by other tools, with 
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
+from builder.frozen import frozen
 from builder.oci import PackedLayer
 from builder.plan import BaseLayer, Deb, Interpreter, PythonArchive, Remote, Wheel
 
@@ -15,7 +15,7 @@ FILE_NAME = "pylock.cog.toml"
 LOCK_FORMAT = 1
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DebianBase:
     """A Debian system made from these packages.
 
@@ -29,7 +29,7 @@ class DebianBase:
     reason: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ImageBase:
     """An image by digest: `reference` as the user wrote it, `digest` of the manifest of the platform.
 
@@ -50,7 +50,7 @@ class ImageBase:
     glibc: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Lock:
     """Everything that was read from the world, by hash.
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import ResolveError, StoreError
+from builder.frozen import frozen
 from builder.layout import copy_in
 from builder.lock import ImageBase
 from builder.oci import Descriptor, PackedLayer
@@ -27,7 +28,7 @@ _MEMO = "base contents"
 _LOCAL = ("oci", "oci-archive", "docker-archive")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Found:
     """A base image whose documents are in the store."""
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from builder.errors import ResolveError
+from builder.frozen import frozen
 from builder.inflate import inflated
 from builder.oci import PackedLayer
 from builder.plan import Interpreter
@@ -39,7 +40,7 @@ _LITERAL_VERSION = re.compile(rb"\0(3\.\d+\.\d+(?:(?:a|b|rc)\d+)?\+?)\0")
 _LARGEST_FILE = 128 << 20
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Contents:
     """`interpreters` in order of their paths; `glibc` is its version (`2.36`) or empty; `musl`: its loader is there."""
 

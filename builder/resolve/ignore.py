@@ -5,13 +5,13 @@ A pure function of text and paths: no I/O.  Imports `errors` only.
 
 from __future__ import annotations
 
-import dataclasses
 import posixpath
 import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
 from builder.errors import ConfigError
+from builder.frozen import frozen
 
 FILE_NAME = ".dockerignore"
 
@@ -21,7 +21,7 @@ Matched: TypeAlias = tuple[bool, ...]
 _SPECIAL = frozenset("*?[\\")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pattern:
     """One line.  `keeps` is true for `!` lines; `head` is the literal text before the first wildcard."""
 
@@ -36,7 +36,7 @@ class Pattern:
         return self.head.startswith(inside) or (not self.literal and inside.startswith(self.head))
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ignore:
     """The patterns of a file, in order."""
 

@@ -5,7 +5,6 @@ Reads the folder and nothing else.  What differs between checkouts of the same f
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from builder.errors import ConfigError, LayerError
+from builder.frozen import frozen
 from builder.plan import Entry
 from builder.resolve import ignore
 
@@ -39,7 +39,7 @@ _MEDIA_SUFFIXES = frozenset(
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Source:
     """The files, directories and symbolic links of a project, sorted by the bytes of their path."""
 
