@@ -158,9 +158,9 @@ class Hooks:
         """What came to `path`, once a prediction in its final state has."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            found = list(self._received[path])
-            if found and found[-1]["body"]["status"] in ("succeeded", "failed", "canceled"):
-                return found
+            if any(_is_final(hook) for hook in self._received[path]):
+                time.sleep(0.03)  # Cog's may overtake each other
+                return sorted(self._received[path], key=_is_final)
             time.sleep(0.005)
         raise AssertionError(f"no end at {path}: {self._received[path]}")
 
@@ -217,6 +217,10 @@ class Pairs:
             document = schema.document(project, run="run.py:Runner", train=train, version="0.1.0")
             (project / ".cog/openapi_schema.json").write_text(json.dumps(document))
         return Side(side, python, model, folder, environment)
+
+
+def _is_final(hook: dict[str, Any]) -> bool:
+    return hook["body"]["status"] in ("succeeded", "failed", "canceled")
 
 
 def _events(text: str) -> list[dict[str, Any]]:
