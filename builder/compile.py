@@ -212,7 +212,7 @@ def _runtime_layer(lock: Lock, *, runtime: Sequence[Entry], epoch: int) -> Runti
 def _add_commands(
     layers: list[Layer], *, config: Config, env: tuple[tuple[str, str], ...], epoch: int, network: Network
 ) -> None:
-    """`build.run`, then `build.pre_install`, which upstream runs at the same late place (spec: Dockerfile order)."""
+    """`build.run`, then `build.pre_install`, which Cog runs at the same late place."""
     commands = [
         (item.command, tuple(SecretMount(id=m.id, target=m.target) for m in item.mounts)) for item in config.commands
     ]

@@ -160,7 +160,7 @@ def _explained(problem: RegistryError, *, to: Reference, settings: Settings) -> 
 def _push_bundle(
     image: StoredImage, *, target: Target, settings: Settings, store: Store, console: Console, as_json: bool
 ) -> None:
-    """The image under a tag of Cog's own, and an index of it under the model's (spec of Cog, 6.3)."""
+    """The image under a tag of Cog's own, and an index of it under the model's."""
     from builder.registry.push import push_index
 
     reference = target.reference

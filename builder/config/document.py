@@ -1,4 +1,4 @@
-"""The keys of `cog.yaml` and what may stand there (spec of Cog, section 1).  Reads no file but the one it is given."""
+"""The keys of `cog.yaml` and what may stand there.  Reads no file but the one it is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`build` of `cog.yaml`, and the oldest format, which called it `environment` (spec of Cog, sections 1.3 and 11).
+"""`build` of `cog.yaml`, and the oldest format, which called it `environment`.
 
 Gives the fields of `Config` that come from there.  Reads no file.
 """

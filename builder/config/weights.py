@@ -1,4 +1,4 @@
-"""`model` and `weights` of `cog.yaml` (spec of Cog, section 1.5): checked and kept.  Reads no file."""
+"""`model` and `weights` of `cog.yaml`: checked and kept.  Reads no file."""
 
 from __future__ import annotations
 

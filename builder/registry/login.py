@@ -18,7 +18,7 @@ _API_TOKEN = "r8_"  # noqa: S105 - the beginning of tokens of another kind
 
 
 def token_url(registry: str, *, access: Access) -> str:
-    """The page where the user gets a token (spec of Cog, 6.1)."""
+    """The page where the user gets a token."""
     answer = _ask(registry, "GET", "display-token-url", access=access)
     if answer.status_code == 404:
         raise RegistryError(

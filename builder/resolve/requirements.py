@@ -1,4 +1,4 @@
-"""A requirements file, read as Cog reads it (spec of Cog, section 1.7), made ready for uv.
+"""A requirements file, read as Cog reads it, made ready for uv.
 
 Looks at local wheels that the text names, and at nothing else.
 """

@@ -26,7 +26,7 @@ HashFile: TypeAlias = Callable[[Path, os.stat_result], str]
 
 _OWN_FOLDER = ".cog"
 _CODE_FOLDERS = frozenset({".cog", ".git", "__pycache__"})
-# Spec of Cog, section 5.7: these change with the code, however large they are.
+# As Cog has it for `--separate-weights`: these change with the code, however large they are.
 _CODE_SUFFIXES = frozenset({".py", ".ipynb", ".whl", ".log"})
 _MEDIA_SUFFIXES = frozenset(
     f".{name}"
