@@ -59,6 +59,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def nobody_listens(problem: BaseException) -> bool:
+    """Whether at the bottom of what `requests` raised is a refused connection."""
+    seen: BaseException | None = problem
+    while seen is not None:
+        if isinstance(seen, ConnectionRefusedError):
+            return True
+        inner = seen.__cause__ or seen.__context__ or getattr(seen, "reason", None)
+        if inner is None and seen.args and isinstance(seen.args[0], BaseException):
+            inner = seen.args[0]
+        seen = inner if isinstance(inner, BaseException) else None
+    return False
+
+
 def may_pass(problem: OSError) -> bool:
     """Whether the same request may succeed after this: not where a certificate or an address is wrong."""
     import requests

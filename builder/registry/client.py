@@ -13,7 +13,7 @@ from builder.errors import RegistryError
 from builder.fetch import PAUSES, TIMEOUT, network_problem
 from builder.frozen import frozen
 from builder.reference import DEFAULT_REGISTRY, Reference
-from builder.registry.answers import PASSING, in_words, is_loopback, may_pass, refusal, retry_after
+from builder.registry.answers import PASSING, in_words, is_loopback, may_pass, nobody_listens, refusal, retry_after
 from builder.registry.auth import Credentials, find_credentials, parse_challenges
 from builder.registry.lean import LeanSession
 from builder.registry.places import Place, place
@@ -219,7 +219,7 @@ class Client:
                 options = {"timeout": TIMEOUT, "auth": Authorization(None), **self._options(url)}
                 answer = self._session().request("GET", url, **options)
             except OSError as problem:
-                if scheme == "https":
+                if scheme == "https" or not nobody_listens(problem):  # some TLS servers just hang up
                     continue
                 brief = f"could not reach the registry `{self.registry}`"
                 raise in_words(problem, brief=brief, hint="is it running, and is this its name and port?") from problem

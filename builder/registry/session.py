@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import requests
 
 CA_VARIABLE = "COG_CA_CERT"
+_LONGEST_PATH = 255  # a certificate in base64 is longer
 _PEM = "-----BEGIN CERTIFICATE-----"
 
 
@@ -76,14 +77,14 @@ def _add(context: ssl.SSLContext, value: str) -> None:
     try:
         if _PEM in value:
             context.load_verify_locations(cadata=value)
+        elif len(value) > _LONGEST_PATH:
+            context.load_verify_locations(cadata=base64.b64decode(value).decode())
         elif Path(value).is_dir():
             for path in sorted(Path(value).iterdir()):
                 if path.suffix in (".pem", ".crt", ".cer"):
                     context.load_verify_locations(cafile=path)
-        elif Path(value).is_file():
-            context.load_verify_locations(cafile=value)
         else:
-            context.load_verify_locations(cadata=base64.b64decode(value, validate=True).decode())
+            context.load_verify_locations(cafile=value)
     except (OSError, ValueError, binascii.Error) as problem:  # ssl.SSLError is an OSError
         reason = getattr(problem, "strerror", None) or type(problem).__name__
         raise RegistryError(
