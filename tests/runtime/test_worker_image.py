@@ -213,7 +213,7 @@ def test_a_model_that_misbehaves(served: tuple[str, Served]) -> None:
         answer = container.predict(do)
         assert answer["status"] == "failed"
         assert answer["error"].startswith(f"Worker crashed: {reason}")
-        assert answer["logs"].startswith(f"doing {do}"), "an unfinished line is not lost"
+        assert f"doing {do}" in answer["logs"], "an unfinished line is not lost"
         assert container.ready()["setup"]["logs"] != before, "another worker was set up"
     assert container.predict("deaf")["status"] == "failed"
     container.ready()

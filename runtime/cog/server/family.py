@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from typing import Dict
+from typing import Dict, Tuple
 
 MARK = "COGSMITH_WORKER"
 """The variable that marks a worker and what it starts; its value is another one for each worker."""
@@ -18,6 +18,10 @@ MARK = "COGSMITH_WORKER"
 
 LIMIT = 5.0
 """Seconds after which a process that does not die is left: it waits for a device, and nothing can be done."""
+
+
+_YOUNG = 2.0
+_KERNEL_THREAD = 0x00200000  # PF_KTHREAD
 
 
 def end_family(leader: int, *, mark: str) -> None:
@@ -29,8 +33,8 @@ def end_family(leader: int, *, mark: str) -> None:
         os.killpg(leader, signal.SIGKILL)  # a whole group at once: none of it can fork meanwhile
     until = time.monotonic() + LIMIT
     while True:
-        found = _family(leader, mark)
-        if not found or time.monotonic() > until:
+        found, unsure = _family(leader, mark)
+        if not (found or unsure) or time.monotonic() > until:
             return
         for group in set(found.values()) - {os.getpgrp()}:
             if group in found:  # led by one of them, so nobody else's
@@ -42,24 +46,35 @@ def end_family(leader: int, *, mark: str) -> None:
         time.sleep(0.002)
 
 
-def _family(leader: int, mark: str) -> Dict[int, int]:
-    """The processes of the family that live, each with its process group."""
+def _family(leader: int, mark: str) -> Tuple[Dict[int, int], bool]:
+    """The processes of the family that live, each with its process group; and whether there may be more of them.
+
+    A process that has just begun to run another program has no environment yet.
+    """
     wanted = f"\0{MARK}={mark}\0".encode()
-    found = {}
+    found: Dict[int, int] = {}
+    unsure = False
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         with contextlib.suppress(OSError, IndexError, ValueError):
             with open(f"/proc/{name}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()  # after the name: state, parent, group, session
-            if fields[0] in (b"Z", b"X"):
+            if fields[0] in (b"Z", b"X") or int(fields[6]) & _KERNEL_THREAD:
                 continue
             if int(fields[3]) != leader:
                 with open(f"/proc/{name}/environ", "rb") as file:
-                    if wanted not in b"\0" + file.read() + b"\0":
-                        continue
+                    environment = file.read()
+                if wanted not in b"\0" + environment + b"\0":
+                    unsure = unsure or (not environment and _age(int(fields[19])) < _YOUNG)
+                    continue
             found[int(name)] = int(fields[2])
-    return found
+    return found, unsure
+
+
+def _age(began: int) -> float:
+    """Seconds since a process was forked; `began` is in ticks since the machine was started."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began / os.sysconf("SC_CLK_TCK")
 
 
 def how_it_ended(code: int) -> str:

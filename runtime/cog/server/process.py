@@ -96,6 +96,7 @@ class WorkerProcess:
             ours.pop_all()  # started: they stay open
         self._socket = self._sockets[0]
         self._received = bytearray()
+        self._deaf = False
         self._sending = {one: bytearray() for one in self._sockets}
         self._loop: Optional[asyncio.AbstractEventLoop] = None
 
@@ -162,13 +163,12 @@ class WorkerProcess:
 
     def _exited(self, code: int) -> None:
         self._read_socket()
+        self._hear_no_more()
         loop = self._loop
         assert loop is not None
         for one in self._sockets:
             loop.remove_reader(one.fileno())
             loop.remove_writer(one.fileno())
-        for source, line in self._unfinished.left():
-            self._tell(source, line, last=True)
         for source in list(self._pipes):
             loop.remove_reader(self._pipes[source])
             while self._take(source) == CHUNK:
@@ -229,22 +229,32 @@ class WorkerProcess:
         return data[:whole].decode("utf-8", "replace")
 
     def _read_socket(self) -> None:
-        while True:
+        ended = False
+        while not ended:
             try:
                 data = self._socket.recv(CHUNK)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
                 data = b""
-            if not data:
-                assert self._loop is not None
-                self._loop.remove_reader(self._socket.fileno())
-                self._loop.call_later(DEAF_GRACE, self.kill)  # if it lives on: nothing would be heard of it any more
-                break
+            ended = not data
             self._received += data
             if len(data) < CHUNK:
                 break
         self._dispatch()
+        if ended:
+            self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        """The worker's end of the socket is closed: it has died, or closed what is not the model's to close."""
+        if self._deaf:
+            return
+        self._deaf = True
+        assert self._loop is not None
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.call_later(DEAF_GRACE, self.kill)
+        for source, line in self._unfinished.left():  # before what a crash writes about itself
+            self._tell(source, line, last=True)
 
     def _dispatch(self) -> None:
         while True:
