@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import os
@@ -45,7 +46,8 @@ def parse(text: str, *, project: Project, store: Store) -> Lock:
     key = hashlib.sha256(canonical_json([__version__, os.fspath(project.root), text])).hexdigest()
     memo = store.memo(_PARSED, key)
     if memo is not None:
-        return quick.loads(memo)
+        with contextlib.suppress(KeyError, TypeError):  # another build of this release remembered other fields
+            return quick.loads(memo)
     lock = loads(text, folder=project.root)
     store.remember(_PARSED, key, quick.dumps(lock))
     return lock
