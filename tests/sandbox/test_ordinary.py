@@ -12,8 +12,8 @@ import pytest
 HERE = Path(__file__).parent
 NEEDED = ("pytest", "_pytest", "py.py", "pluggy", "iniconfig", "packaging", "zstandard", "pygments")
 
-LEFT_OUT = ("test_ordinary.py", "test_inputs.py", "test_outputs.py")
-"""This file, and what knows no users."""
+LEFT_OUT = ("test_ordinary.py", "test_inputs.py", "test_outputs.py", "test_same.py", "test_commands.py")
+"""This file, what knows no users, and what compares users itself."""
 
 
 def give_pytest(home: Path) -> Path:
@@ -30,7 +30,7 @@ def give_pytest(home: Path) -> Path:
     return lib
 
 
-@pytest.mark.parametrize("folder", ["sandbox", "engine"])
+@pytest.mark.parametrize("folder", ["sandbox", "engine", "executed"])
 def test_as_an_ordinary_user(ordinary: Any, folder: str) -> None:
     lib = give_pytest(ordinary.home)
     tests = ordinary.give(HERE.parent / folder, f"tests-of-{folder}/{folder}")
