@@ -261,6 +261,37 @@ def test_bundle(public: Server, box: Home, folder: Path) -> None:
     assert f"Pushing to {public.host}/team/other:20" in stamped
 
 
+def test_a_base_of_a_registry_is_not_downloaded(
+    public: Server, private: Server, box: Home, empty: Home, tiny: Path, tmp_path: Path
+) -> None:
+    one_of(tiny, "amd64", tmp_path / "one")
+    argv = ["skopeo", "copy", "--insecure-policy", "--dest-tls-verify=false", "--dest-creds", f"{USER}:{PASSWORD}"]
+    if shutil.which("skopeo") is None:
+        pytest.skip("skopeo is not installed")
+    subprocess.run([*argv, f"oci:{tmp_path / 'one'}", f"docker://{private.host}/base:v1"], check=True)
+    box("login", "-u", USER, "--password-stdin", private.host, stdin=PASSWORD)
+    folder = write_project(tmp_path / "based", base=f"{private.host}/base:v1")
+    box("lock", "--no-layers", cwd=folder)
+    digest = empty("build", "-q", "--locked", "-t", "based", cwd=folder).out.strip()
+    manifest = json.loads((empty.cache / "cogsmith" / "blobs" / "sha256" / digest[7:]).read_text())
+    base = empty.cache / "cogsmith" / "blobs" / "sha256" / manifest["layers"][0]["digest"][7:]
+    assert not base.exists()  # nothing runs, so the lock's word for it is enough
+    assert manifest["annotations"]["org.opencontainers.image.base.name"] == f"{private.host}/base:v1"
+    done = empty("push", "--image", "based", f"{public.host}/based:v1", "--json")
+    layers = [json.loads(line) for line in done.out.splitlines()]
+    assert [event["how"] for event in layers if event.get("digest", "").endswith(base.name)] == ["copied"]
+    assert not base.exists()
+
+
+def test_run_from_a_registry(
+    public: Server, box: Home, empty: Home, locked_hello: Path, hello: str, containers: None
+) -> None:
+    reference = f"{public.host}/team/hello"
+    assert box("push", "-q", "--locked", f"{reference}:v1", cwd=locked_hello).out.strip() == hello
+    done = empty("run", f"{reference}@{hello}", "-i", "text=registry")
+    assert "registry" in done.out
+
+
 def test_limits_from_the_environment(public: Server, box: Home, folder: Path) -> None:
     env = {
         "COG_PUSH_CONCURRENCY": "1",
