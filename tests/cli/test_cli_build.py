@@ -112,7 +112,7 @@ class TestPlan:
         before = cogsmith("plan", *AMD64, cwd=folder)
         assert before.err == ""
         head, *rows = before.out.splitlines()
-        assert head.split() == ["#", "LAYER", "SIZE", "STATE", "WHY"]
+        assert head.split() == ["#", "LAYER", "SIZE", "STATE", "DOWNLOAD", "WHY"]
         assert "to make" in rows[-2]
         assert "the project's files" in rows[-2]
         cogsmith("build", *AMD64, cwd=folder)
