@@ -176,83 +176,83 @@ def container(cogsmith: Cogsmith, image: str, *, log: Path) -> Iterator[Served]:
             process.wait(timeout=60)
 
 
-@pytest.fixture(scope="module", params=PINS)
-def served(request: pytest.FixtureRequest, cogsmith: Cogsmith, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("pins")
-    requirements = "".join(f"{name}=={version}\n" for name, version in PINS[request.param].items())
-    built(cogsmith, folder, image=request.param, requirements=requirements)
-    with container(cogsmith, request.param, log=folder / "log") as served:
-        yield request.param, served
+@contextlib.contextmanager
+def pinned(cogsmith: Cogsmith, name: str, *, folder: Path) -> Iterator[Served]:
+    requirements = "".join(f"{package}=={version}\n" for package, version in PINS[name].items())
+    built(cogsmith, folder, image=name, requirements=requirements)
+    with container(cogsmith, name, log=folder / "log") as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def served(cogsmith: Cogsmith, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with pinned(cogsmith, OLD, folder=tmp_path_factory.mktemp("pins")) as served:
+        yield served
 
 
 @pytest.mark.xdist_group("pins")
-def test_packages_of_another_age(served: tuple[str, Served]) -> None:
-    name, container = served
-    assert container.predict("versions")["output"] == PINS[name]
-    if name != OLD:
-        return
-    assert container.predict("pydantic")["output"] == {
+def test_packages_of_another_age(served: Served) -> None:
+    assert served.predict("versions")["output"] == PINS[OLD]
+    assert served.predict("pydantic")["output"] == {
         "numbers": [1, 2],
         "file": "data:text/plain;base64,ZnJvbSBweWRhbnRpYw==",
     }
-    assert container.predict("app")["output"] == ["/{n}"]
+    assert served.predict("app")["output"] == ["/{n}"]
 
 
 @pytest.mark.xdist_group("pins")
-def test_a_model_that_misbehaves(served: tuple[str, Served]) -> None:
-    name, container = served
-    if name != OLD:
-        pytest.skip("once is enough")
-    assert container.predict("exit")["error"] == "Prediction failed: SystemExit: 3"
-    assert container.predict("write")["logs"] == "doing write\nraw\nfrom C\nfrom a child\n"
-    assert container.predict("memory")["error"].startswith("Prediction failed: MemoryError")
+def test_the_oldest_typing_extensions(cogsmith: Cogsmith, tmp_path: Path) -> None:
+    name = "typing-extensions-4.0"
+    with pinned(cogsmith, name, folder=tmp_path) as served:
+        assert served.predict("versions")["output"] == PINS[name]
+
+
+@pytest.mark.xdist_group("pins")
+def test_a_model_that_misbehaves(served: Served) -> None:
+    assert served.predict("exit")["error"] == "Prediction failed: SystemExit: 3"
+    assert served.predict("write")["logs"] == "doing write\nraw\nfrom C\nfrom a child\n"
+    assert served.predict("memory")["error"].startswith("Prediction failed: MemoryError")
     for do, reason in {
         "leave": "exit code 3", "segfault": "killed by signal 11 (SIGSEGV)", "kill": "killed by signal 9 (SIGKILL",
     }.items():  # fmt: skip
-        before = container.ready()["setup"]["logs"]
-        answer = container.predict(do)
+        before = served.ready()["setup"]["logs"]
+        answer = served.predict(do)
         assert answer["status"] == "failed"
         assert answer["error"].startswith(f"Worker crashed: {reason}")
         assert f"doing {do}" in answer["logs"], "an unfinished line is not lost"
-        assert container.ready()["setup"]["logs"] != before, "another worker was set up"
-    assert container.predict("deaf")["status"] == "failed"
-    container.ready()
-    assert container.predict("close")["output"] == "closed"
-    assert container.predict("pid")["status"] == "succeeded"
+        assert served.ready()["setup"]["logs"] != before, "another worker was set up"
+    assert served.predict("deaf")["status"] == "failed"
+    served.ready()
+    assert served.predict("close")["output"] == "closed"
+    assert served.predict("pid")["status"] == "succeeded"
 
 
 @pytest.mark.xdist_group("pins")
-def test_processes_that_a_model_leaves_behind(served: tuple[str, Served]) -> None:
-    name, container = served
-    if name != OLD:
-        pytest.skip("once is enough")
-    container.ready()
-    before = container.predict("processes")["output"]
-    assert container.predict("bomb")["output"] == 40
-    assert container.predict("processes")["output"] > before + 40
-    container.predict("leave")
-    container.ready()
+def test_processes_that_a_model_leaves_behind(served: Served) -> None:
+    served.ready()
+    before = served.predict("processes")["output"]
+    assert served.predict("bomb")["output"] == 40
+    assert served.predict("processes")["output"] > before + 40
+    served.predict("leave")
+    served.ready()
     deadline = time.monotonic() + PATIENCE
-    while (now := container.predict("processes")["output"]) > before:
+    while (now := served.predict("processes")["output"]) > before:
         assert time.monotonic() < deadline, (now, before)
         time.sleep(0.1)
 
 
 @pytest.mark.xdist_group("pins")
-def test_a_prediction_that_will_not_end(served: tuple[str, Served]) -> None:
-    name, container = served
-    if name != OLD:
-        pytest.skip("once is enough")
-    pid = container.predict("pid")["output"]
+def test_a_prediction_that_will_not_end(served: Served) -> None:
+    pid = served.predict("pid")["output"]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        running = pool.submit(container.predict, "stubborn", identity="s")
+        running = pool.submit(served.predict, "stubborn", identity="s")
         deadline = time.monotonic() + PATIENCE
-        while container.health()["status"] != "BUSY":
+        while served.health()["status"] != "BUSY":
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        canceled = requests.post(f"{container.url}/predictions/s/cancel", timeout=PATIENCE)
+        canceled = requests.post(f"{served.url}/predictions/s/cancel", timeout=PATIENCE)
         assert canceled.status_code == 200
         answer = running.result()
     assert answer["status"] == "canceled", json.dumps(answer)
-    container.ready()
-    assert container.predict("pid")["output"] != pid, "its worker was replaced"
+    served.ready()
+    assert served.predict("pid")["output"] != pid, "its worker was replaced"
