@@ -71,3 +71,14 @@ def explain(command: Sequence[str], code: int, output: bytes, *, cwd: Path | Non
     place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
     lines = output.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:]
     return "\n".join([f"command: {place}{shlex.join(command)}", f"ended with {ended}", *lines])
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number (it may be another one by now)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -139,6 +139,8 @@ def _push(
     except BaseException:
         progress.close()
         raise
+    if not pushed.blobs:
+        console.note("the registry has all of it already")
     progress.close({"name": str(pushed.reference), "digest": pushed.descriptor.digest})
     return pushed
 

@@ -31,6 +31,7 @@ _HINTS = {
     429: "the registry limits requests: log in, or wait",
     507: "the registry's storage is full: free some there",
 }
+_WHERE = {"get": "from", "push": "to"}
 _REASONS = {401: "it wants credentials", 403: "it refuses", 404: "it has none", 429: "too many requests"}
 _TROUBLE = "the registry is in trouble, which its log explains (a full disk looks like this): try again later"
 
@@ -41,7 +42,7 @@ def refusal(response: requests.Response, *, what: str, do: str, registry: str) -
     reason = _REASONS.get(status, f"HTTP status {status} {response.reason or ''}".rstrip())
     hint = _TROUBLE if status >= 500 and status != 507 else _HINTS.get(status, _HINTS[400])
     return RegistryError(
-        f"could not {do} {what} {'from' if do == 'get' else 'at'} `{registry}`: {reason}",
+        f"could not {do} {what} {_WHERE.get(do, 'at')} `{registry}`: {reason}",
         details=errors_of(response) or None,
         hint=hint.format(registry=registry),
     )

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from builder import process
 from builder.errors import ConfigError, RegistryError
 from builder.fetch import run_all
 from builder.frozen import frozen
@@ -244,17 +246,21 @@ class _Job:
 
 
 class _Memory:
-    """Unfinished uploads of one repository, in the store: they outlive this process."""
+    """Unfinished uploads of one repository, in the store: they outlive this process.
+
+    Each is marked with the process that is at it: two must not send to one address at once.
+    """
 
     def __init__(self, store: Store, repository: str) -> None:
         self._store = store
         self._repository = repository
 
     def get(self, digest: str) -> str:
-        return self._store.memo(_UPLOAD, f"{self._repository} {digest}") or ""
+        owner, _, location = (self._store.memo(_UPLOAD, f"{self._repository} {digest}") or "").partition(" ")
+        return "" if owner and int(owner) != os.getpid() and process.is_running(int(owner)) else location
 
     def set(self, digest: str, location: str) -> None:
-        self._store.remember(_UPLOAD, f"{self._repository} {digest}", location)
+        self._store.remember(_UPLOAD, f"{self._repository} {digest}", f"{os.getpid()} {location}")
 
 
 def _base_of(image: StoredImage, *, access: Access) -> Reference | None:

@@ -115,7 +115,7 @@ class _Upload:
         self._what = f"`{blob.label}`"
         self._location = memory.get(blob.digest)
         self._offset = 0
-        self._unsure = bool(self._location)
+        self._remembered = self._unsure = bool(self._location)
         self._put_once = False
 
     def run(self) -> Outcome:
@@ -151,18 +151,29 @@ class _Upload:
             self._forget()
             return True
         if self._location:
-            response = self._send("GET", self._location)
-            reached = _reached(response)
-            if response.status_code == 204 and reached is not None and reached <= self._blob.size:
-                self._offset = reached
-                self._moved(response)
-            elif response.status_code in _GONE or response.status_code == 204:
-                self._forget()
-            else:
-                raise self._refused(response)
+            self._resume()
         self._advance(self._offset)
         self._unsure = False
         return False
+
+    def _resume(self) -> None:
+        """Ask how much of the upload has arrived; one that is not there any more is forgotten."""
+        try:
+            response = self._send("GET", self._location)
+        except (_Broken, RegistryError):
+            if not self._remembered:
+                raise
+            self._forget()  # of an earlier push: the registry may have moved since
+            return
+        reached = _reached(response)
+        if response.status_code == 204 and reached is not None and reached <= self._blob.size:
+            self._offset = reached
+            self._moved(response)
+        elif response.status_code in _GONE or response.status_code == 204 or self._remembered:
+            self._forget()
+        else:
+            raise self._refused(response)
+        self._remembered = False
 
     def _begin(self) -> bool:
         """Open an upload; true if the registry mounts the blob instead."""
@@ -297,6 +308,7 @@ class _Upload:
             self._memory.set(self._blob.digest, "")
         self._location = ""
         self._offset = 0
+        self._remembered = False
 
 
 _EMPTY = {"Content-Length": "0"}

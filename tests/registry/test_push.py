@@ -360,6 +360,30 @@ def test_resume_after_kill_9(watched: Faulty, source: Store, access: Access) -> 
     assert digest_of(blob(watched.host, f"x/blobs/{layer.digest}")) == layer.digest
 
 
+def remembered(store: Store, proxy: Faulty, layer: PackedLayer, location: str, *, pid: int) -> None:
+    """As if process `pid` had begun to send `layer`."""
+    store.remember("upload", f"{proxy.host}/x {layer.digest}", f"{pid} {location}")
+
+
+@pytest.mark.parametrize(
+    "location", ["http://127.0.0.1:1/v2/x/blobs/uploads/gone", "/v2/x/blobs/uploads/gone", "nonsense"]
+)
+def test_an_upload_that_is_nowhere_any_more(watched: Faulty, source: Store, access: Access, location: str) -> None:
+    layer = noise(source, 3000)
+    remembered(source, watched, layer, location, pid=os.getpid())
+    push(add_image(source, "x", [layer]), f"{watched.host}/x:v1", source, access, SMALL)
+    assert digest_of(blob(watched.host, f"x/blobs/{layer.digest}")) == layer.digest
+
+
+def test_the_upload_of_another_process_is_its_own(watched: Faulty, source: Store, access: Access) -> None:
+    layer = noise(source, 3000)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        remembered(source, watched, layer, "/v2/x/blobs/uploads/theirs", pid=other.pid)
+        push(add_image(source, "x", [layer]), f"{watched.host}/x:v1", source, access, SMALL)
+        other.kill()
+    assert not [path for _, path, _ in watched.log if "theirs" in path]
+
+
 def test_prune_waits_for_a_push(watched: Faulty, source: Store) -> None:
     layer = noise(source, 300_000)
     add_image(source, "x", [layer])
