@@ -75,7 +75,7 @@ def test_nothing_can_be_changed_or_added(kind: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("arguments", [{}, {"name": "a", "nmae": "b"}])
 def test_a_missing_or_unknown_argument_is_a_type_error(kind: Any, arguments: dict[str, str]) -> None:
-    with pytest.raises(TypeError, match="name|nmae"):
+    with pytest.raises(TypeError, match=r"name|nmae"):
         kind(**arguments)
     with pytest.raises(TypeError):
         kind("a")
