@@ -30,6 +30,9 @@ pytestmark = [pytest.mark.network, pytest.mark.usefixtures("containers"), pytest
 
 DEBIANS = ("3.11", "3.13")
 
+ALWAYS = ("3.8", "3.12")
+"""The others are as much work each and differ little: with COGSMITH_TEST_ALL_PYTHONS in the environment."""
+
 LEFT_OUT = (
     "__pycache__",
     "ensurepip",
