@@ -8,13 +8,13 @@ from typing import Any
 from urllib.parse import quote
 
 from builder.errors import RegistryError
-from builder.fetch import run_all
 from builder.frozen import frozen
 from builder.oci import DOCKER_INDEX, INDEX, Descriptor, Document, platforms
 from builder.reference import Reference
 from builder.registry.client import Access, Client
 from builder.registry.places import full
 from builder.registry.pull import get_manifest
+from builder.registry.workers import in_parallel
 from builder.store.images import digest_of
 
 PARALLEL = 8
@@ -101,7 +101,7 @@ def look_at_all(
         except RegistryError as problem:
             found[name] = problem
 
-    run_all(work, names, parallel=PARALLEL, stop=access.stop)
+    in_parallel(work, names, parallel=PARALLEL, stop=access.stop)
     return {name: found[name] for name in names}
 
 

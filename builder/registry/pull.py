@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import FetchError, RegistryError
-from builder.fetch import PARALLEL, Source, Wanted, obtain, run_all
+from builder.fetch import PARALLEL, Source, Wanted, obtain
 from builder.frozen import frozen
 from builder.oci import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Document, PackedLayer, platforms
 from builder.reference import Reference
 from builder.registry import known
 from builder.registry.client import Access, Client
 from builder.registry.places import full, places
+from builder.registry.workers import in_parallel
 from builder.report import Report
 from builder.store import Store
 from builder.store.images import digest_of, layers_of
@@ -160,7 +161,7 @@ def pull_layers(
 def _layers(layers: Sequence[PackedLayer], *, origin: Origin, store: Store) -> None:
     unique = {layer.digest: layer.descriptor for layer in layers if not store.has_blob(layer.digest)}
     stop = threading.Event()
-    run_all(
+    in_parallel(
         lambda descriptor: origin.blob(descriptor, store=store, stop=stop),
         list(unique.values()),
         parallel=PARALLEL,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from builder import process
 from builder.errors import ConfigError, RegistryError
-from builder.fetch import run_all
 from builder.frozen import frozen
 from builder.oci import INDEX, Descriptor, Document, PackedLayer, document
 from builder.reference import Reference, parse
@@ -23,6 +22,7 @@ from builder.registry.places import full
 from builder.registry.pull import Origin
 from builder.registry.sources import Bytes, File, Readable, Stream
 from builder.registry.upload import Blob, Limits, Outcome, has_blob, upload
+from builder.registry.workers import in_parallel
 from builder.report import Report
 from builder.store import Store, StoredImage
 from builder.store.images import digest_of
@@ -151,7 +151,7 @@ def have(client: Client, digests: Sequence[str], *, parallel: int = PARALLEL) ->
         if has_blob(client, digest=digest):
             found.add(digest)
 
-    run_all(look, sorted(set(digests)), parallel=parallel, stop=client.access.stop)
+    in_parallel(look, sorted(set(digests)), parallel=parallel, stop=client.access.stop)
     return found
 
 
@@ -190,7 +190,7 @@ class _Job:
                 tell(done[digest])
 
         order = sorted(wanted, key=lambda digest: -sizes[digest])
-        run_all(work, order, parallel=self._manner.parallel, stop=self._access.stop)
+        in_parallel(work, order, parallel=self._manner.parallel, stop=self._access.stop)
         return tuple(done[digest] for digest in wanted)
 
     def _layer(self, layer: PackedLayer, *, label: str) -> Moved:
