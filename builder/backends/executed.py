@@ -34,6 +34,7 @@ PROCESSES = 4096
 
 PIP = """#!/bin/sh
 # Installs into the model's environment, whichever pip the base has.
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 python=/opt/venv/bin/python
 if ! "$python" -c 'import pip' 2>/dev/null; then
     bundled=$("$python" -c 'import ensurepip, os, glob

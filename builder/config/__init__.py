@@ -133,8 +133,6 @@ def unsupported(config: Config) -> list[str]:
         "build.cuda": config.cuda,
         "build.cudnn": config.cudnn,
         "build.system_packages": config.system_packages,
-        "build.run": config.commands,
-        "build.pre_install": config.pre_install,
         "weights": config.weights,
     }
     return [f"{field} is not supported by this release" for field, value in asked.items() if value]

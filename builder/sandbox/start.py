@@ -177,7 +177,10 @@ def _root(root: Overlay | Directory) -> dict[str, Any]:
     if isinstance(root, Directory):
         return {"directory": str(root.path.absolute()), "readonly": root.readonly}
     upper, work = (path and str(path.absolute()) for path in (root.upper, root.work))
-    return {"directory": None, "lower": [str(path.absolute()) for path in root.lower], "upper": upper, "work": work}
+    # The kernel takes a directory once.  Of one that is there twice, the upper place says it all: what it has is there
+    # and what it hides is hidden, whatever those between do.
+    lower = [str(path.absolute()) for path in reversed(root.lower)]
+    return {"directory": None, "lower": list(dict.fromkeys(lower))[::-1], "upper": upper, "work": work}
 
 
 def _given(mount: Mount) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from builder.compile import LARGE_WHEEL, MAX_LAYERS, compile_plan, config_label, dump_schema
-from builder.config import Config
+from builder.config import Command, Config, Mount
 from builder.errors import ConfigError
 from builder.lock import DebianBase, ImageBase, Lock
 from builder.plan import (
@@ -21,7 +21,9 @@ from builder.plan import (
     Generated,
     Interpreter,
     Plan,
+    RunLayer,
     RuntimeLayer,
+    SecretMount,
     Wheel,
     WheelsLayer,
     layer_key,
@@ -211,3 +213,66 @@ def test_config_label_in_upstreams_order() -> None:
 
 def test_schema_keeps_its_order() -> None:
     assert dump_schema({"z": "é", "a": []}) == '{"z":"é","a":[]}'
+
+
+def commands_of(plan: Plan) -> list[RunLayer]:
+    return [layer for layer in plan.layers if isinstance(layer, RunLayer)]
+
+
+def with_commands(**changes: object) -> Config:
+    given = Command(command="make", mounts=(Mount(type="secret", id="t", target="/run/secrets/t"),))
+    return dataclasses.replace(CONFIG, commands=(given, Command(command="true")), pre_install=("late",), **changes)  # type: ignore[arg-type]
+
+
+def test_commands_run_after_the_packages_and_before_the_weights() -> None:
+    plan = compile_it(with_commands(), network="none")
+    assert [type(layer).__name__ for layer in plan.layers] == [
+        *("DebianLayer", "WheelsLayer", "WheelsLayer", "RuntimeLayer"),
+        *("RunLayer", "RunLayer", "RunLayer", "FilesLayer", "FilesLayer"),
+    ]
+    first, second, third = commands_of(plan)
+    assert (first.command, second.command, third.command) == ("make", "true", "late")
+    assert first.secrets == (SecretMount(id="t", target="/run/secrets/t"),)
+    assert (second.secrets, second.network, title(second)) == ((), "none", "RUN true")
+    env = dict(first.env)
+    assert env["PATH"].startswith("/opt/venv/bin:/run/cogsmith/bin:/usr/local/sbin:")
+    assert (env["SOURCE_DATE_EPOCH"], env["HOME"], env["A"]) == ("1735689600", "/root", "1")
+    assert not [name for name in env if name.startswith("COG_")]
+    given = commands_of(compile_it(with_commands(environment=(("COG_LOG_LEVEL", "x"),))))
+    assert dict(given[0].env)["COG_LOG_LEVEL"] == "x"
+    assert not commands_of(compile_it())
+
+
+def test_the_key_of_a_command_holds_all_that_is_below_it() -> None:
+    def keys(config: Config, **given: object) -> list[str]:
+        plan = compile_it(config, **given)
+        return [layer_key(layer, compression="gzip", codec=Codec()) for layer in commands_of(plan)]
+
+    before = keys(with_commands())
+    assert len(before[0]) == 64
+    assert len(commands_of(compile_it(with_commands()))[0].below) == 4
+    assert keys(with_commands()) == before
+    assert keys(with_commands(), code=[], large=[], schema=None) == before  # what is above does not count
+    assert keys(with_commands(train="run.py:train")) == before
+    for changed in (
+        keys(with_commands(environment=(("A", "2"),))),
+        keys(with_commands(), epoch=5),
+        keys(with_commands(), network="none"),
+        keys(with_commands(), lock=dataclasses.replace(LOCK, wheels=(LARGE,))),
+        keys(with_commands(), lock=dataclasses.replace(LOCK, base=IMAGE_BASE)),
+        keys(with_commands(), runtime=[]),
+    ):
+        assert not set(changed) & set(before)
+    other = dataclasses.replace(with_commands(), commands=(*with_commands().commands[:1], Command(command="false")))
+    assert [key in before for key in keys(other)] == [True, False, False]
+    # However the layers below are compressed: they hold the same.
+    plain = compile_it(with_commands(), compression="plain")
+    assert [layer.below for layer in commands_of(plain)] == [
+        layer.below for layer in commands_of(compile_it(with_commands()))
+    ]
+
+
+def test_too_many_commands() -> None:
+    config = dataclasses.replace(CONFIG, commands=tuple(Command(command=f"true {i}") for i in range(MAX_LAYERS)))
+    with pytest.raises(ConfigError, match="the image would have 105 layers"):
+        compile_it(config)

@@ -96,7 +96,7 @@ def test_no_cog_yaml(fresh: Cogsmith, tmp_path: Path) -> None:
         ("just text", "mapping"),
         ("build:\n  python_version: banana\nrun: 7\n", "build.python_version"),
         ('build:\n  python_version: "3.11"\nrun: "run"\n', "must be in the form"),
-        ('build:\n  python_version: "3.11"\n  run: [make]\nrun: "run.py:Runner"\n', "build.run"),
+        ('build:\n  python_version: "3.11"\n  system_packages: [git]\nrun: "run.py:Runner"\n', "build.system"),
         ('build:\n  python_version: "3.12"\nrun: "run.py:Runner"\n', "base_image"),
         ('build:\n  python_version: "3.11"\n  python_requirements: none.txt\nrun: "run.py:Runner"\n', "none.txt"),
         ("build:\n  python_version: &a [*a, *a]\n", "aliases"),

@@ -54,6 +54,21 @@ def test_each_command_sees_what_those_before_it_did(store: Store, base: BaseLaye
     assert tar_of(one, store=store)["tmp"].mode == 0o1777
 
 
+def test_layers_that_are_the_same(store: Store, base: BaseLayer) -> None:
+    """Two empty ones, and one that undoes what was done between: an overlay takes a directory once."""
+    steps = [
+        "true",
+        "rm -rf /a; mkdir /a",
+        "touch /a/b /c",
+        "true # again",
+        "rm -rf /a; mkdir /a",
+        "ls /a > /d; test -e /c",
+    ]
+    made = make(plan_of(base, *steps), store=store)
+    assert made[0] == made[3]
+    assert content(made[5], "d", store=store) == b""
+
+
 @pytest.mark.parametrize("compression", ["plain", "zstd"])
 def test_layer_formats(store: Store, base: BaseLayer, compression: str) -> None:
     gzip = make(plan_of(base, CHANGES), store=store)
