@@ -115,7 +115,9 @@ class Counter:
 
 
 def cogsmith(*argv: str | Path, cache: Path, cwd: Path | None = None) -> str:
-    env = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
+    # A machine whose shells forbid bytecode would compile the program at every start.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env = {**kept, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
     return run(sys.executable, "-m", "builder.cli", *argv, env=env, cwd=cwd)
 
 
