@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import hashlib
 import json
 import shlex
@@ -21,14 +22,14 @@ from builder.backends.output import Output, Tail
 from builder.engine import platform
 from builder.engine.unpack import unpack_all
 from builder.errors import BackendError, SandboxError, StoreError
-from builder.layers.writer import Codec, Packed, write_packed
+from builder.layers.writer import Codec, Packed, piece_size, write_packed
 from builder.layers.writer import Output as Blob
 from builder.oci import PackedLayer
 from builder.plan import Plan, RunLayer, chain_link, title, to_plain
 from builder.report import Report
 from builder.store import Store
 
-PIECE = 1 << 20
+PIPE_SIZE = 1 << 20
 PROCESSES = 4096
 """Most processes of a command at once."""
 
@@ -96,7 +97,10 @@ def pack_run(
 def pack_delta(arguments: dict[str, Any], *, out: Blob, codec: Codec, compression: str, threads: int) -> Packed:
     """Write the normalised delta that `arguments` describe (`layers.handed`) to `out`."""
     with sandbox.work("builder.layers.handed", "write_delta", arguments, stdout=True) as worker:
-        pieces = iter(lambda: worker.stdout.read(PIECE), b"")
+        with contextlib.suppress(OSError):  # beyond the user's limit: the pipe is as small as it was
+            fcntl.fcntl(worker.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        size = piece_size(compression)
+        pieces = iter(lambda: worker.stdout.read(size), b"")
         packed = write_packed(pieces, out=out, codec=codec, compression=compression, threads=threads)
         worker.result()
     return packed

@@ -92,7 +92,8 @@ def write_layer(
 def write_packed(tar: Iterable[bytes], *, out: Output, codec: Codec, compression: str, threads: int = 1) -> Packed:
     """Write a layer of a tar that `write_tar` made elsewhere, piece by piece, all of it through the codec.
 
-    The same bytes as `write_layer` of the same members with `compress`.
+    The same bytes as `write_layer` of the same members with `compress`, however long the pieces are; those of
+    `piece_size` are quickest.
     """
 
     def fill(body: _Body, diff_id: _Hasher) -> None:
@@ -101,6 +102,11 @@ def write_packed(tar: Iterable[bytes], *, out: Output, codec: Codec, compression
             body.store(piece)
 
     return _packed(fill, out=out, codec=codec, compression=compression, compress=True, threads=threads)
+
+
+def piece_size(compression: str) -> int:
+    """Bytes of tar that are compressed together."""
+    return ZSTD_FRAME if compression == "zstd" else FRAME
 
 
 def write_tar(members: Iterable[Member], *, out: Output) -> None:
@@ -245,6 +251,9 @@ class _Frames:
         self._queue: collections.deque[Future[bytes]] = collections.deque()
 
     def store(self, data: bytes) -> None:
+        if len(data) == self._cut and not self._pending:  # as it comes from `write_packed`: not copied
+            self._encode_one(data)
+            return
         start = 0
         while start < len(data):
             piece = data[start : start + self._cut - len(self._pending)]
@@ -266,6 +275,9 @@ class _Frames:
     def _submit(self) -> None:
         data = bytes(self._pending)
         self._pending.clear()
+        self._encode_one(data)
+
+    def _encode_one(self, data: bytes) -> None:
         if self._pool is None:
             self._write(self._encode(data))
             return

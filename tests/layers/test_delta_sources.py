@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.codec import codec_for
 from builder.errors import LayerError
 from builder.layers.changes import read_layer, read_upper, read_whole
 from builder.layers.content import FileSlice
@@ -24,6 +26,8 @@ from builder.layers.delta import Changes, delta
 from builder.layers.lower import Folders
 from builder.layers.root import read_content
 from builder.layers.tar import Member
+from builder.layers.writer import piece_size, write_layer, write_packed, write_tar
+from builder.plan import CODECS
 
 EPOCH = 1_000_000
 
@@ -270,3 +274,22 @@ def test_nothing_changed_is_an_empty_layer(tmp_path: Path) -> None:
     lower = base(tmp_path / "lower")
     assert delta(Changes(nodes={}), lower=Folders([lower]), epoch=EPOCH) == []
     assert delta(read_whole(lower), lower=Folders([lower]), epoch=EPOCH) == []
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "plain"])
+def test_a_tar_from_elsewhere_is_packed_as_its_members_are(compression: str, tmp_path: Path) -> None:
+    """Whatever the pieces in which it comes."""
+    lower, upper = base(tmp_path / "lower"), tmp_path / "upper"
+    upper.mkdir()
+    (upper / "large").write_bytes(random.Random(1).randbytes(9_000_000))
+    members = made(upper, lower)
+    tar, one = io.BytesIO(), io.BytesIO()
+    write_tar(members, out=tar)
+    codec = codec_for(CODECS[compression], compression)  # type: ignore[index, arg-type]
+    packed = write_layer(members, out=one, codec=codec, compression=compression, epoch=EPOCH, compress=True, threads=2)
+    for size in (1000_003, piece_size(compression)):
+        tar.seek(0)
+        other = io.BytesIO()
+        pieces = iter(lambda size=size: tar.read(size), b"")  # type: ignore[misc]
+        assert write_packed(pieces, out=other, codec=codec, compression=compression, threads=2) == packed
+        assert other.getvalue() == one.getvalue()
