@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Cogsmith, Ordinary
+from tests.conftest import ROOT, Cogsmith, Ordinary, place
 
 pytestmark = [pytest.mark.network, pytest.mark.xdist_group("digest")]
 
@@ -20,9 +20,9 @@ NEEDED = ("click", "deflate", "packaging", "pysequoia", "PyYAML", "requests", "t
 @pytest.fixture(scope="session")
 def warm(cogsmith: Cogsmith, shared: Path) -> tuple[Path, str, Path]:
     """A locked project, the digest it has, and the downloaded inputs: each build below starts from these alone."""
-    folder = shared / "locked"
+    folder = shared / "locked-digest"
     if not folder.exists():
-        draft = shared / f"locked.{os.getpid()}"
+        draft = shared / f"locked-digest.{os.getpid()}"
         shutil.copytree(ROOT / "examples" / "resize", draft)
         (draft / "weights").mkdir()
         (draft / "weights" / "large.bin").write_bytes(b"weights" * 2_000_000)
@@ -31,7 +31,7 @@ def warm(cogsmith: Cogsmith, shared: Path) -> tuple[Path, str, Path]:
         (draft / "link").symlink_to("run.py")
         (draft / "naïve.txt").write_text("a name that is not ASCII")
         cogsmith("lock", cwd=draft)
-        draft.rename(folder)
+        place(draft, folder)
     digest = cogsmith("build", "--locked", "-t", "digest", cwd=folder).out.strip()
     return folder, digest, cogsmith.cache / "cogsmith" / "files"
 

@@ -225,3 +225,12 @@ print(sorted(m for m in ("pydantic", "fastapi", "requests", "oras", "yaml", "sql
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Folders without `__init__.py` share one space of module names; the second of a name would not be run."""
+    names: dict[str, list[Path]] = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        if not (path.parent / "__init__.py").exists():
+            names.setdefault(path.name, []).append(path)
+    assert not [paths for paths in names.values() if len(paths) > 1]

@@ -12,7 +12,14 @@ import pytest
 HERE = Path(__file__).parent
 NEEDED = ("pytest", "_pytest", "py.py", "pluggy", "iniconfig", "packaging", "zstandard", "pygments")
 
-LEFT_OUT = ("test_ordinary.py", "test_inputs.py", "test_outputs.py", "test_same.py", "test_commands.py")
+LEFT_OUT = (
+    "test_ordinary.py",
+    "test_inputs.py",
+    "test_outputs.py",
+    "test_same.py",
+    "test_commands.py",
+    "test_handover.py",
+)
 """This file, what knows no users, and what compares users itself."""
 
 

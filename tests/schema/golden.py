@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 from test_corpus import CORPUS, INDEX, own, read  # noqa: E402
-from test_examples import EXAMPLES, GOLDENS, example  # noqa: E402
+from test_schema_examples import EXAMPLES, GOLDENS, example  # noqa: E402
 
 
 def main() -> None:

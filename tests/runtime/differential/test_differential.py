@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cases import CASES, Case
-from differences import DIFFERENCES, EXTRA, VOLATILE
+from differences import DIFFERENCES, EXTRA, RACES, VOLATILE
 from two_servers import Pairs
 
 pytestmark = [
@@ -40,13 +40,13 @@ def test_answers_are_the_same(case: Case, pairs: Pairs) -> None:
     for path, (before, now) in found.items():
         if path not in expected or "COGSMITH_SHOW_DIFFERENCES" in os.environ:
             print(f"{path}\n    Cog:  {str(before)[:300]}\n    ours: {str(now)[:300]}")
-    assert set(found) == set(expected), f"{theirs}\n{mine}"
+    assert set(found) - set(RACES.get(case.id, {})) == set(expected), f"{theirs}\n{mine}"
 
 
 def test_every_difference_is_of_a_case() -> None:
-    assert set(DIFFERENCES) <= {case.id for case in CASES}
+    assert set(DIFFERENCES) | set(RACES) <= {case.id for case in CASES}
     assert len({case.id for case in CASES}) == len(CASES) >= 60
-    assert all(reason for table in (EXTRA, *DIFFERENCES.values()) for reason in table.values())
+    assert all(reason for table in (EXTRA, *RACES.values(), *DIFFERENCES.values()) for reason in table.values())
 
 
 def test_a_difference_is_seen() -> None:
