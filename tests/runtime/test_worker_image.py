@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -80,6 +81,9 @@ MODEL = """
         def memory(self):
             resource.setrlimit(resource.RLIMIT_AS, (2 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
             return len(bytearray(4 << 30))
+        def hog(self):
+            held = []
+            while True: held.append(b"x" * (16 << 20))
         def close(self):
             os.close(1), os.close(2)
             return "closed"
@@ -122,9 +126,10 @@ PINS = {
 class Served:
     """A container under way."""
 
-    def __init__(self, url: str, log: Path) -> None:
+    def __init__(self, url: str, log: Path, *, pid: int) -> None:
         self.url = url
         self.log = log
+        self.pid = pid
 
     def predict(self, do: str, *, identity: str | None = None) -> Any:
         body = {"input": {"do": do}, **({"id": identity} if identity else {})}
@@ -161,7 +166,7 @@ def container(cogsmith: Cogsmith, image: str, *, log: Path) -> Iterator[Served]:
         ) as process,
     ):
         try:
-            served = Served(f"http://127.0.0.1:{port}", log)
+            served = Served(f"http://127.0.0.1:{port}", log, pid=process.pid)
             deadline = time.monotonic() + 120
             while True:
                 assert process.poll() is None, log.read_text()
@@ -225,6 +230,52 @@ def test_a_model_that_misbehaves(served: Served) -> None:
     served.ready()
     assert served.predict("close")["output"] == "closed"
     assert served.predict("pid")["status"] == "succeeded"
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that come from it."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            children.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+@contextlib.contextmanager
+def little_memory(pids: list[int], *, limit: int) -> Iterator[None]:
+    """Let the kernel kill one of them when they use more than `limit` bytes together; skips where it cannot."""
+    top = Path("/sys/fs/cgroup")
+    old = (top / "memory" / "memory.limit_in_bytes").exists()
+    group = (top / "memory" if old else top) / f"cogsmith-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(limit))
+    except OSError as problem:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"no memory control group can be made here: {problem}")
+    try:
+        for pid in pids:
+            (group / "cgroup.procs").write_text(str(pid))
+        yield
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            (group.parent / "cgroup.procs").write_text(pid)
+        group.rmdir()
+
+
+@pytest.mark.xdist_group("pins")
+def test_the_kernel_kills_a_worker_that_takes_all_memory(served: Served) -> None:
+    served.ready()
+    with little_memory(family(served.pid), limit=600 << 20):
+        answer = served.predict("hog")
+        assert answer["status"] == "failed"
+        assert answer["error"].startswith("Worker crashed: killed by signal 9 (SIGKILL")
+        served.ready()
+        assert served.predict("pid")["status"] == "succeeded", "the server was not chosen"
 
 
 @pytest.mark.xdist_group("pins")
