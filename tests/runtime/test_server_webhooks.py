@@ -95,8 +95,8 @@ def test_the_filter_of_webhooks(server: Server, receiver: Receiver, wanted: list
 def test_the_output_alone(server: Server, receiver: Receiver) -> None:
     body = {"input": {"items": 3}, "webhook": receiver.url, "webhook_events_filter": ["output"]}
     server.post("/predictions", json=body)
-    items = receiver.wait(lambda items: bool(items) and items[-1].body.get("output") == ["t0", "t1", "t2"])
-    assert items[-1].body["status"] == "succeeded", "nothing of it is lost for want of a `completed`"
+    # Nothing of it is lost for want of a `completed`.
+    receiver.wait(lambda items: bool(items) and items[-1].body.get("output") == ["t0", "t1", "t2"])
 
 
 def test_completed_is_sent_again(server: Server, receiver: Receiver) -> None:

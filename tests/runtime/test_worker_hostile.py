@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -186,6 +189,44 @@ def test_children_do_not_pile_up(tmp_path: Path) -> None:
         assert life.ended() == 0
         assert "leaves too many processes behind" in life.text
         assert family(life) == []
+
+
+LOST = """
+    import signal, threading, time
+    from cog.exceptions import CancelationException
+    from cog.worker.interrupt import Interrupter
+
+    really, sent = signal.pthread_kill, []
+
+    def first_is_lost(thread, number):
+        sent.append(number)
+        if len(sent) > 1:
+            really(thread, number)
+
+    signal.pthread_kill = first_is_lost
+    interrupter = Interrupter()
+    try:
+        with interrupter.running("1"):
+            threading.Timer(0.05, interrupter.cancel, ["1"]).start()
+            time.sleep(1000)
+    except CancelationException:
+        print("canceled", len(sent) > 1)
+    with interrupter.running("2"):
+        time.sleep(0.2)
+"""
+
+
+def test_a_signal_that_comes_to_nothing_is_sent_again() -> None:
+    """One that arrives just before a system call starts does not end it."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(LOST)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "runtime")},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "canceled True\n"), done.stderr
 
 
 def test_a_prediction_that_ignores_its_cancel_can_be_killed(life: Life) -> None:

@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Optional
 
 from cog.exceptions import CancelationException
 
 SIGNAL = signal.SIGUSR2
+
+AGAIN = 0.05
+"""Seconds after which the signal is sent again where it had no effect."""
+
+INSISTING = 15.0
+"""Seconds for which that goes on: by then the server has ended the process."""
 
 _get_ident = threading.get_ident
 
@@ -33,6 +40,7 @@ class Interrupter:
         """Ask for it, from any thread.  A prediction that is not running yet is canceled when it begins."""
         self._wanted = prediction
         signal.pthread_kill(self._main, SIGNAL)
+        threading.Thread(target=self._insist, args=(prediction,), daemon=True).start()
 
     def running(self, prediction: str) -> "_Running":
         """While the block runs, the prediction can be canceled."""
@@ -49,6 +57,8 @@ class Interrupter:
 
     def end(self) -> None:
         """Of `running`."""
+        if self._wanted == self._open:
+            self._wanted = None
         self._open = None
 
     def hold(self) -> None:
@@ -61,6 +71,16 @@ class Interrupter:
         if _get_ident() == self._main:
             self._shields -= 1
             self._raise_if_wanted()
+
+    def _insist(self, prediction: str) -> None:
+        # A signal that comes between Python's last look at it and the start of a system call does not end the call.
+        deadline = time.monotonic() + INSISTING
+        while time.monotonic() < deadline:
+            time.sleep(AGAIN)
+            if self._wanted != prediction:
+                return
+            if self._open == prediction:
+                signal.pthread_kill(self._main, SIGNAL)
 
     def _arrived(self, number: int, frame: Optional[FrameType]) -> None:  # noqa: ARG002
         self._raise_if_wanted()
