@@ -205,7 +205,7 @@ class Endpoints:
             applied += f", wait={headers.wait:g}"
             await _in_time(prediction, headers.wait)
         more = [(b"preference-applied", applied.encode())]
-        if headers.wait is not None and prediction.finished.is_set():
+        if headers.wait and prediction.finished.is_set():
             await send_parts(send, body_of(prediction), headers=more)
             return
         if len(prediction.id) <= ID_SHOWN:
