@@ -28,6 +28,7 @@ from builder.plan import (
     Layer,
     Locked,
     Network,
+    PackagesLayer,
     Plan,
     RunLayer,
     RuntimeLayer,
@@ -77,14 +78,17 @@ def compile_plan(
     commands see of it.
     Raises `ConfigError` if the image would have more layers than a container runtime can mount.
     """
-    layers: list[Layer] = [*_base_layers(lock, epoch=epoch), *_interpreter_layers(lock, epoch=epoch)]
+    layers: list[Layer] = list(_base_layers(lock, epoch=epoch))
+    if lock.system_packages:
+        layers.append(_packages_layer(config, lock=lock, below=layers, epoch=epoch))
+    layers += _interpreter_layers(lock, epoch=epoch)
     if len(large) > MAX_LAYERS // 2:
         raise ConfigError(
             f"the project has {len(large)} large files, each a layer of its own; at most {MAX_LAYERS // 2} fit",
             hint="pack them into archives, or exclude those that the model does not need in `.dockerignore`",
         )
     room = MAX_LAYERS - len(large) - 4  # the base, the shared wheels, the runtime, the code
-    room -= (lock.python is not None) + len(config.commands) + len(config.pre_install)
+    room -= (lock.python is not None) + bool(lock.system_packages) + len(config.commands) + len(config.pre_install)
     if room < 0:
         raise ConfigError(
             f"the image would have {MAX_LAYERS - room} layers; at most {MAX_LAYERS} can be mounted",
@@ -161,6 +165,17 @@ def _base_layers(lock: Lock, *, epoch: int) -> Sequence[Layer]:
                 )
                 for layer in base.layers
             ]
+
+
+def _packages_layer(config: Config, *, lock: Lock, below: Sequence[Layer], epoch: int) -> PackagesLayer:
+    requested = tuple(sorted(config.system_packages))
+    return PackagesLayer(
+        requested=requested,
+        debs=tuple(sorted(lock.system_packages, key=lambda deb: (deb.package, deb.architecture))),
+        below=tuple(chain_link(layer) for layer in below),
+        epoch=epoch,
+        reason=f"`build.system_packages`: {len(requested)} asked for, {len(lock.system_packages)} with what they need",
+    )
 
 
 def _interpreter_layers(lock: Lock, *, epoch: int) -> Sequence[Layer]:

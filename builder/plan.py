@@ -230,7 +230,24 @@ class RunLayer:
     reason: str = ""
 
 
-Layer: TypeAlias = RunLayer | BaseLayer | DebianLayer | InterpreterLayer | WheelsLayer | RuntimeLayer | FilesLayer
+@frozen
+class PackagesLayer:
+    """Debian packages that the image's own apt and dpkg install over everything below, from these files alone.
+
+    `requested` are the names that the user wrote.  `below` as in `RunLayer`.
+    """
+
+    kind: Literal["packages"] = "packages"
+    requested: tuple[str, ...]
+    debs: tuple[Deb, ...]
+    below: tuple[str, ...]
+    epoch: int
+    reason: str = ""
+
+
+Layer: TypeAlias = (
+    RunLayer | PackagesLayer | BaseLayer | DebianLayer | InterpreterLayer | WheelsLayer | RuntimeLayer | FilesLayer
+)
 
 
 @frozen
@@ -306,6 +323,9 @@ def title(layer: Layer) -> str:
             return "base image"
         case DebianLayer():
             return f"Debian {layer.suite}, {len(layer.debs)} packages"
+        case PackagesLayer():
+            names = ", ".join(layer.requested)
+            return f"apt-get install {names if len(names) <= 60 else f'{names[:59]}…'}"
         case InterpreterLayer():
             return f"Python {layer.version}"
         case WheelsLayer(wheels=(wheel,)):
@@ -327,7 +347,7 @@ def title(layer: Layer) -> str:
 def layer_key(layer: Layer, *, compression: Compression, codec: Codec) -> str:
     """The identity of a layer: a hash of its content, the compression and the codec.
 
-    What lies below a pure layer does not count; an executed one names it (`RunLayer.below`).
+    What lies below a pure layer does not count; an executed one names it (`below`).
     """
     spec = to_plain(layer)
     spec.pop("reason", None)

@@ -1,46 +1,32 @@
-"""The default backend: every layer from the packer, in this process.  Needs Python, and nothing else.
+"""The default backend: every layer from the packer, in this process, and steps in our own sandbox.
 
-Commands need more, and a Debian base whose maintainer scripts are not all modelled: a sandbox to run them in.
+Needs Python, and nothing else, for pure layers; commands need a kernel with user namespaces and all ids of an image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import assert_never
 
-from builder import oci
-from builder.backends import Execution, Fetch
-from builder.codec import codec_for
-from builder.errors import BackendError, LayerError
-from builder.layers.pack import Packed, pack
+from builder.backends import Execution, Fetch, making
+from builder.backends.steps import Executor
 from builder.oci import PackedLayer
-from builder.plan import (
-    BaseLayer,
-    DebianLayer,
-    FilesLayer,
-    InterpreterLayer,
-    Layer,
-    Locked,
-    Plan,
-    RunLayer,
-    RuntimeLayer,
-    WheelsLayer,
-    layer_key,
-    title,
-    to_plain,
-)
+from builder.plan import Plan
 from builder.report import Report
 from builder.store import Store
-
-LAYER_THREADS = 4
-"""At most so many threads work on one layer, for several are made at once and each thread holds pieces of it."""
 
 
 def check(plan: Plan) -> Sequence[str]:
     """What is missing on this machine: nothing.  An executed layer that is not there yet is looked at in `make`."""
     del plan
     return []
+
+
+def executor() -> Executor:
+    """Our own sandbox; imported when a command is to run, for most builds run none."""
+    from builder.backends.sandboxed import Sandboxed
+
+    return Sandboxed()
 
 
 def make(
@@ -54,247 +40,15 @@ def make(
     elsewhere: Container[str] = frozenset(),
     execution: Execution | None = None,
 ) -> Sequence[PackedLayer]:
-    """Make the layers that the store lacks, at most `threads` at a time; the result is in the order of the plan.
-
-    Commands run when all below them is there, one after the other.
-    """
-    execution = execution or Execution()
-    layers = plan.layers
-    made: dict[int, PackedLayer] = {}
-    commands: list[int] = []
-    for i in reversed(range(len(layers))):
-        layer = layers[i]
-        fresh = execution.fresh and isinstance(layer, RunLayer)
-        # What a command is to run on must be here.
-        found = None if fresh else _present(layer, plan=plan, store=store, elsewhere=() if commands else elsewhere)
-        if found is not None:
-            made[i] = found
-        elif isinstance(layer, RunLayer):
-            commands.insert(0, i)
-    if commands:
-        _check_commands(plan, store=store)
-    # The largest first: the last layer to be made should not be the one that takes longest.
-    unmade = (i for i in range(len(layers)) if i not in made and i not in commands)
-    missing = sorted(unmade, key=lambda i: (-_size(layers[i]), i))
-    if missing:
-        _check_sandbox([layers[i] for i in missing])
-        wanted = _wanted([layers[i] for i in missing])
-        remotes = [remote for remote in plan.remotes if remote.sha256 in wanted]
-        fetched = fetch(remotes) if remotes else {}
-        inputs = {**local, **fetched}
-
-        def work(i: int) -> PackedLayer:
-            return _make(
-                layers[i],
-                plan=plan,
-                store=store,
-                inputs=inputs,
-                verified=fetched.keys(),
-                threads=min(threads, LAYER_THREADS),
-                report=report,
-            )
-
-        if len(missing) == 1:
-            made[missing[0]] = work(missing[0])
-        else:
-            made.update(_at_once(work, missing, threads=threads))
-    for i in commands:
-        made[i] = _make_run(i, made=made, plan=plan, store=store, threads=threads, report=report, execution=execution)
-    return [made[i] for i in range(len(layers))]
-
-
-def _at_once(work: Callable[[int], PackedLayer], items: Sequence[int], *, threads: int) -> dict[int, PackedLayer]:
-    import concurrent.futures  # slow to import, and when the code changed there is one layer to make
-
-    with concurrent.futures.ThreadPoolExecutor(max_workers=threads) as pool:
-        futures = {pool.submit(work, i): i for i in items}
-        try:
-            return {futures[future]: future.result() for future in concurrent.futures.as_completed(futures)}
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _check_sandbox(layers: Sequence[Layer]) -> None:
-    if any(isinstance(layer, DebianLayer) and layer.executed for layer in layers):
-        from builder.backends import debootstrap
-
-        problems = debootstrap.check()
-        if problems:
-            raise BackendError("the Debian base must be configured in a sandbox", details="\n".join(problems))
-
-
-def _check_commands(plan: Plan, *, store: Store) -> None:
-    from builder.backends import executed
-
-    with store.scratch() as scratch:
-        problems = executed.check(plan, scratch=scratch)
-    if problems:
-        raise BackendError("commands of `cog.yaml` cannot run on this machine", details="\n".join(problems))
-
-
-def _make_run(
-    number: int,
-    *,
-    made: Mapping[int, PackedLayer],
-    plan: Plan,
-    store: Store,
-    threads: int,
-    report: Report,
-    execution: Execution,
-) -> PackedLayer:
-    from builder.backends import executed
-
-    layer = plan.layers[number]
-    assert isinstance(layer, RunLayer)
-    all_commands = [i for i, other in enumerate(plan.layers) if isinstance(other, RunLayer)]
-    name = f"run {all_commands.index(number) + 1}/{len(all_commands)}"
-    if not execution.fresh:
-        report.note(f"{name}: not in the cache: {executed.why_run(layer, plan=plan, store=store)}")
-    with store.writer(hashing=False) as out:
-        packed = executed.pack_run(
-            layer,
-            name=name,
-            below=[made[i] for i in range(number)],
-            store=store,
-            out=out,
-            codec=codec_for(plan.codec, plan.compression),
-            compression=plan.compression,
-            threads=min(threads, LAYER_THREADS),
-            report=report,
-            execution=execution,
-        )
-        out.commit(packed.digest)
-    executed.remember(layer, plan=plan, store=store)
-    return _recorded(layer, packed=packed, plan=plan, store=store, report=report)
-
-
-def _present(layer: Layer, *, plan: Plan, store: Store, elsewhere: Container[str]) -> PackedLayer | None:
-    """The layer, if nothing need be made: a base's layer always, ours if the store has its blob, or who gets it has."""
-    if isinstance(layer, BaseLayer):
-        return PackedLayer(digest=layer.digest, diff_id=layer.diff_id, size=layer.size, media_type=layer.media_type)
-    key = layer_key(layer, compression=plan.compression, codec=plan.codec)
-    if (found := store.layer(key)) is not None:
-        return found
-    locked = _locked(plan, key)
-    if locked is None:
-        return None
-    here = store.has_blob(locked.digest)
-    if not here and locked.digest not in elsewhere:
-        return None
-    packed = PackedLayer(
-        digest=locked.digest,
-        diff_id=locked.diff_id,
-        size=locked.size,
-        media_type=oci.LAYER_MEDIA_TYPES[plan.compression],
+    """The layers of `plan`, in its order; see `Backend.make`."""
+    return making.make(
+        plan,
+        executor=executor,
+        store=store,
+        local=local,
+        fetch=fetch,
+        threads=threads,
+        report=report,
+        elsewhere=elsewhere,
+        execution=execution,
     )
-    if here:
-        store.record_layer(key, packed)
-    return packed
-
-
-def _locked(plan: Plan, key: str) -> Locked | None:
-    return next((locked for locked in plan.locked if locked.key == key), None)
-
-
-def _wanted(layers: Sequence[Layer]) -> set[str]:
-    """sha256 of the downloads that these layers are made from."""
-    return {sha256 for layer in layers for sha256 in wanted_downloads(layer)}
-
-
-def wanted_downloads(layer: Layer) -> set[str]:
-    """sha256 of the downloads that a layer is made from."""
-    match layer:
-        case DebianLayer():
-            return {deb.sha256 for deb in layer.debs}
-        case WheelsLayer() | RuntimeLayer():
-            return {wheel.sha256 for wheel in layer.wheels}
-        case InterpreterLayer():
-            return {layer.sha256}
-        case FilesLayer() | BaseLayer() | RunLayer():
-            return set()
-        case _:
-            assert_never(layer)
-
-
-def _size(layer: Layer) -> int:
-    """Bytes of the files that a layer is made from."""
-    match layer:
-        case DebianLayer():
-            return sum(deb.size for deb in layer.debs)
-        case WheelsLayer() | RuntimeLayer():
-            return sum(wheel.size for wheel in layer.wheels)
-        case InterpreterLayer():
-            return layer.size
-        case FilesLayer():
-            return sum(entry.size for entry in layer.entries)
-        case BaseLayer():
-            return layer.size
-        case RunLayer():
-            return 0
-        case _:
-            assert_never(layer)
-
-
-def _make(
-    layer: Layer,
-    *,
-    plan: Plan,
-    store: Store,
-    inputs: Mapping[str, Path],
-    verified: Container[str],
-    threads: int,
-    report: Report,
-) -> PackedLayer:
-    key = layer_key(layer, compression=plan.compression, codec=plan.codec)
-    # With gzip, systems and interpreters are compressed: wheels bring their own deflate streams, files are stored.
-    compressed = plan.compression == "zstd" or isinstance(layer, DebianLayer | InterpreterLayer)
-    codec = codec_for(plan.codec, plan.compression if compressed else "plain")
-    with store.scratch() as scratch, store.writer(hashing=False) as out:  # the packer hashes what it writes
-        if isinstance(layer, DebianLayer) and layer.executed:
-            from builder.backends import debootstrap
-
-            report.warn(layer.reason)
-            packed = debootstrap.pack_executed(
-                layer,
-                inputs=inputs,
-                out=out,
-                codec=codec,
-                compression=plan.compression,
-                threads=threads,
-                report=report,
-                scratch=scratch,
-            )
-        else:
-            packed = pack(
-                to_plain(layer),
-                inputs=inputs,
-                out=out,
-                codec=codec,
-                compression=plan.compression,
-                threads=threads,
-                verified=verified,
-                scratch=scratch,
-                progress=lambda done: report.advance(f"packing {title(layer)}", done, 0),
-            )
-            report.advance(f"packing {title(layer)}", packed.size, packed.size)
-        locked = _locked(plan, key)
-        if locked is not None and locked.digest != packed.digest:
-            raise LayerError(
-                f"the layer `{title(layer)}` came out as {packed.digest}, but the lock says {locked.digest}",
-                hint="the lock was made by another release of Cogsmith: run `cogsmith lock` again",
-            )
-        out.commit(packed.digest)
-    return _recorded(layer, packed=packed, plan=plan, store=store, report=report)
-
-
-def _recorded(layer: Layer, *, packed: Packed, plan: Plan, store: Store, report: Report) -> PackedLayer:
-    result = PackedLayer(
-        digest=packed.digest,
-        diff_id=packed.diff_id,
-        size=packed.size,
-        media_type=oci.LAYER_MEDIA_TYPES[plan.compression],
-    )
-    store.record_layer(layer_key(layer, compression=plan.compression, codec=plan.codec), result)
-    report.note(f"made {result.digest[7:19]} {title(layer)}")
-    return result

@@ -23,7 +23,7 @@ from builder.cli.project import (
     schema_text,
 )
 from builder.cli.settings import Settings
-from builder.plan import BaseLayer, Plan, RunLayer
+from builder.plan import BaseLayer, PackagesLayer, Plan, RunLayer
 from builder.store import Store, StoredImage
 
 if TYPE_CHECKING:
@@ -161,9 +161,9 @@ def _execution(
     project: Project, *, plan: Plan, options: BuildOptions, settings: Settings, store: Store, console: Console
 ) -> Execution | None:
     """What commands need, if the plan has any; of the secrets, those that it names."""
-    commands = [layer for layer in plan.layers if isinstance(layer, RunLayer)]
-    if not commands:
+    if not any(isinstance(layer, RunLayer | PackagesLayer) for layer in plan.layers):
         return None
+    commands = [layer for layer in plan.layers if isinstance(layer, RunLayer)]
     from builder.backends import Execution
     from builder.cli import secrets
     from builder.cli.base import layers_of

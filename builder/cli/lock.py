@@ -20,7 +20,7 @@ from builder.cli.settings import read
 from builder.config import FILE_NAME
 from builder.errors import LockError
 from builder.lock import Lock, dumps
-from builder.plan import BaseLayer, FilesLayer, RunLayer, layer_key
+from builder.plan import BaseLayer, FilesLayer, PackagesLayer, RunLayer, layer_key
 from builder.store import Store
 
 EVERYTHING = "*"
@@ -92,7 +92,7 @@ def lock(
         if not no_layers:
             files = scan_files(found, store=store)
             plan = get_plan(found, lock=new, files=files, settings=settings, options=BuildOptions(), with_code=False)
-            kept = tuple(layer for layer in plan.layers if not isinstance(layer, FilesLayer | RunLayer))
+            kept = tuple(layer for layer in plan.layers if not isinstance(layer, FilesLayer | PackagesLayer | RunLayer))
             plan = dataclasses.replace(plan, layers=kept)
             layers = make_layers(
                 plan,

@@ -18,7 +18,7 @@ from builder.frozen import frozen
 from builder.lock import FILE_NAME as LOCK_NAME
 from builder.lock import Lock
 from builder.oci import PackedLayer
-from builder.plan import DebianLayer, Entry, Plan, Remote
+from builder.plan import DebianLayer, Entry, PackagesLayer, Plan, Remote
 from builder.reference import parse
 from builder.store import Store
 
@@ -225,7 +225,7 @@ def make_layers(
         mirrors = debian_mirrors(settings)
         environment = uv_environment(settings.env, report=console)
         new_session = session_factory(environment, known=mirror_credentials(mirrors), texts=texts)
-        debs = [deb for layer in plan.layers if isinstance(layer, DebianLayer) for deb in layer.debs]
+        debs = [deb for layer in plan.layers if isinstance(layer, DebianLayer | PackagesLayer) for deb in layer.debs]
         places = with_mirrors(tuple(remotes), debs=debs, mirrors=mirrors)
         return ensure(places, store=store, report=console, new_session=new_session)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from builder.backends.embedded import wanted_downloads
+from builder.backends.making import wanted_downloads
 from builder.cli.elsewhere import Elsewhere
 from builder.frozen import frozen
 from builder.plan import BaseLayer, Layer, Plan, layer_key

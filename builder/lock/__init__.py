@@ -69,6 +69,8 @@ class Lock:
     """`resolve.runtime.build_id` of who made the lock: two builds of one version may differ in what they put in."""
     python: PythonArchive | None = None
     """What the interpreter comes from, where it is not the base's own."""
+    system_packages: tuple[Deb, ...] = ()
+    """Those of `build.system_packages` and all that they need and the base has not, in any order."""
     layers: tuple[tuple[str, PackedLayer], ...] = ()
     remotes: tuple[Remote, ...] = ()
 

@@ -49,6 +49,11 @@ def dumps(lock: Lock, *, folder: Path | None) -> str:
         },
         "base": _base(lock.base, remotes=remotes),
         **({"python": _file(lock.python, remotes=remotes)} if lock.python else {}),
+        **(
+            {"system-packages": [_file(deb, remotes=remotes) for deb in lock.system_packages]}
+            if lock.system_packages
+            else {}
+        ),
         "layers": [{"key": key, **table(packed)} for key, packed in lock.layers],
         "remotes": [table(remote) for remote in others],
     }
@@ -93,6 +98,7 @@ def loads(source: str, *, folder: Path | None) -> Lock:
         python=next(iter(_read_files(PythonArchive, [own["python"]], where=f"{OWN}.python", remotes=remotes)), None)
         if "python" in own
         else None,
+        system_packages=_read_files(Deb, own.get("system-packages"), where=f"{OWN}.system-packages", remotes=remotes),
         layers=tuple(_read_layer(item, at=at) for at, item in array(own.get("layers"), where=f"{OWN}.layers")),
         remotes=tuple(sorted(set(remotes), key=lambda remote: (remote.name, remote.sha256))),
     )
@@ -107,6 +113,7 @@ def _items(lock: Lock) -> Iterable[Deb | Wheel | PythonArchive]:
     yield from lock.runtime_wheels
     if isinstance(lock.base, DebianBase):
         yield from lock.base.debs
+    yield from lock.system_packages
 
 
 def _remote_name(item: Deb | Wheel | PythonArchive) -> tuple[str, int]:

@@ -31,6 +31,7 @@ def loads(text: str) -> Lock:
             "python": PythonArchive(**data["python"]) if data["python"] else None,
             "wheels": tuple(Wheel(**wheel) for wheel in data["wheels"]),
             "runtime_wheels": tuple(Wheel(**wheel) for wheel in data["runtime_wheels"]),
+            "system_packages": tuple(Deb(**deb) for deb in data.get("system_packages", ())),
             "layers": tuple((key, PackedLayer(**packed)) for key, packed in data["layers"]),
             "remotes": tuple(Remote(**{**remote, "urls": tuple(remote["urls"])}) for remote in data["remotes"]),
         }

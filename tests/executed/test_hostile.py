@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.backends import executed
+from builder.backends import sandboxed
 from builder.errors import BackendError, LayerError
 from builder.plan import BaseLayer
 from builder.store import Store
@@ -59,7 +59,7 @@ def test_daemons_end_with_the_command(store: Store, base: BaseLayer) -> None:
 
 
 def test_the_number_of_processes_is_limited(store: Store, base: BaseLayer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executed, "PROCESSES", 40)
+    monkeypatch.setattr(sandboxed, "PROCESSES", 40)
     if os.geteuid() == 0 and not any(os.access(path, os.W_OK) for path in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup")):
         pytest.skip("no control groups to limit root with")
     bomb = "i=0; while [ $i -lt 120 ]; do sleep 77 & i=$((i+1)); done; echo all of them > /all"

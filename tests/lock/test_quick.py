@@ -23,6 +23,7 @@ LOCK = Lock(
     runtime_build="b" * 64,
     runtime_wheels=(WHEEL, WHEEL),
     python=PythonArchive(filename="cpython.tar.gz", size=6, sha256="3" * 64),
+    system_packages=(DEB,),
     layers=(("key", PackedLayer(digest="sha256:c", diff_id="sha256:d", size=4, media_type="tar")),),
     remotes=(Remote(sha256="1" * 64, size=1, name="six.whl", urls=("https://one", "https://two")),),
 )
