@@ -24,7 +24,7 @@ from builder.plan import Deb, Remote
 from builder.report import Quiet
 from builder.resolve import debian
 from builder.resolve.debian import mirror_credentials, resolve_debian, with_mirrors
-from builder.resolve.debian.archive import read_archive, read_url
+from builder.resolve.debian.archive import read_archive, read_indexes, read_url
 from builder.resolve.debian.index import Index
 from builder.resolve.debian.mirrors import session_factory
 from builder.resolve.debian.release import archive_keys, check_suite, read_release
@@ -287,6 +287,36 @@ def test_credentials_of_a_mirror_are_used_and_in_nothing_that_is_kept(tmp_path, 
     assert len(remotes) == 2
     assert all(store.has_file(deb.sha256) for deb in base.debs)
     assert not refused
+
+
+def test_what_was_chosen_is_remembered_until_an_index_changes(mirror, key, keys, store, monkeypatch) -> None:
+    folder, url = mirror
+    pool = folder / "pool"
+    pool.mkdir()
+    monkeypatch.setattr(debian, "PACKAGES", {"bookworm": ("python3.11-minimal",)})
+    read = []
+    monkeypatch.setattr(debian, "read_indexes", lambda *a, **k: read.append(1) or read_indexes(*a, **k))
+
+    def resolve(version: str | None = None, **change: object):
+        if version:
+            path = small_debs.deb(pool, "python3.11-minimal", version=version)
+            text = small_debs.paragraph(path, "pool", Essential="yes")
+            small_debs.release(folder, "bookworm", text, key=key)
+        asked = {"suite": "bookworm", "architecture": "amd64", "mirrors": [url], "store": store, "keys": keys}
+        return resolve_debian(**{**asked, "report": Quiet(), **change})
+
+    first = resolve("3.11.2-1")
+    assert resolve() == first
+    assert len(read) == 1
+    second = resolve("3.11.2-2")
+    assert [deb.version for deb in second[0].debs] == ["3.11.2-2"]
+    assert len(read) == 2
+    elsewhere = resolve(mirrors=[folder.as_uri()])
+    assert elsewhere[0] == second[0]
+    assert elsewhere[2][0].urls[0].startswith("file:")
+    assert len(read) == 3
+    with pytest.raises(ResolveError, match=r"signature|signed"):  # what is remembered is asked for by a signed release
+        resolve(keys=bytes(pysequoia.Tsk.generate("Else <x@example.org>").extract_certificate()))
 
 
 def test_credentials_by_origin() -> None:

@@ -6,17 +6,20 @@ Reads the signed indexes and the packages' maintainer scripts; makes no layer.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from builder.errors import ResolveError
 from builder.fetch import ensure
 from builder.layers.deb import read_control
 from builder.layers.debian.scripts import unknown_script
 from builder.lock import DebianBase
-from builder.plan import Deb, Interpreter, Remote
+from builder.plan import Deb, Interpreter, Remote, canonical_json
 from builder.report import Report
-from builder.resolve.debian.archive import read_archive
+from builder.resolve.debian.archive import find_suites, indexes_id, read_indexes
 from builder.resolve.debian.closure import closure
 from builder.resolve.debian.index import Package
 from builder.resolve.debian.mirrors import mirror_credentials, plain_mirrors, session_factory, with_mirrors
@@ -46,6 +49,11 @@ PACKAGES = {
 }
 """What a base holds beyond the essential packages, by suite."""
 
+_CHOICE = 1
+"""Raised whenever `closure` would choose other packages from the same indexes: what it chose is remembered."""
+
+_FIELDS = ("Architecture", "Filename", "Size", "SHA256")
+
 
 def resolve_debian(
     *,
@@ -61,24 +69,31 @@ def resolve_debian(
 
     `mirrors` are base URLs (`http:`, `https:`, `file:`), the preferred one first; a snapshot of the archive is a
     mirror like any other.  Credentials in them are used here, and left out of what is returned.  `keys` (binary OpenPGP
-    certificates) replace Debian's own.  With `now`, expired keys and outdated releases are refused.  The packages are
-    downloaded into `store`, because whether the base is a pure layer depends on their maintainer scripts.  Raises
-    `ResolveError` or `FetchError`.
+    certificates) replace Debian's own.  With `now`, expired keys and outdated releases are refused.  What was chosen
+    from indexes of the same hashes before is remembered: reading them takes seconds.  The packages are downloaded into
+    `store`, because whether the base is a pure layer depends on their maintainer scripts.  Raises `ResolveError` or
+    `FetchError`.
     """
     if suite not in PYTHON:
         raise ResolveError(f"`{suite}` is not a Debian suite that can be a base", hint=f"use {' or '.join(PYTHON)}")
     new_session = session_factory(mirror_credentials(mirrors))
-    index = read_archive(
+    suites = find_suites(
         suite,
-        architecture=architecture,
         mirrors=plain_mirrors(mirrors),
         keys=archive_keys() if keys is None else keys,
-        store=store,
         report=report,
         now=now,
         new_session=new_session,
     )
-    packages = closure(index, wanted=PACKAGES[suite])
+    wanted = PACKAGES[suite]
+    state = [_CHOICE, architecture, wanted, indexes_id(suites, architecture=architecture)]
+    key = hashlib.sha256(canonical_json(state)).hexdigest()
+    if remembered := store.memo("debian packages", key):
+        packages = {kept["name"]: Package(**kept) for kept in json.loads(remembered)}
+    else:
+        index = read_indexes(suites, architecture=architecture, store=store, report=report, new_session=new_session)
+        packages = closure(index, wanted=wanted)
+        store.remember("debian packages", key, json.dumps([_kept(package) for package in packages.values()]))
     debs = tuple(_deb(packages[name]) for name in sorted(packages))
     remotes = tuple(_remote(packages[deb.package], deb) for deb in debs)
     paths = ensure(remotes, store=store, report=report, new_session=new_session)
@@ -97,6 +112,11 @@ def unmodelled(debs: Sequence[Deb], *, paths: dict[str, Path]) -> str:
         if script:
             return f"`{script}` of `{deb.package}` {deb.version} is not known to this version"
     return ""
+
+
+def _kept(package: Package) -> dict[str, Any]:
+    fields = {name: package.fields[name] for name in _FIELDS if name in package.fields}
+    return {"name": package.name, "version": package.version, "fields": fields, "mirrors": package.mirrors}
 
 
 def _deb(package: Package) -> Deb:

@@ -22,7 +22,7 @@ from builder.plan import Remote
 from builder.report import Report
 from builder.resolve.debian.index import Index
 from builder.resolve.debian.mirrors import places
-from builder.resolve.debian.release import Release, check_suite, read_release
+from builder.resolve.debian.release import IndexFile, Release, check_suite, read_release
 from builder.store import Store
 
 MIRROR_HINT = "set COGSMITH_DEBIAN_MIRROR to the base URL of a Debian mirror (the folder that holds `dists` and `pool`)"
@@ -52,19 +52,27 @@ def read_archive(
     now: dt.datetime | None = None,
     new_session: Callable[[], requests.Session] = default_session,
 ) -> Index:
-    """The packages of `suite`, its updates and its security updates, from whichever of `mirrors` have them.
+    """The packages of `suite`, its updates and its security updates: `find_suites`, then `read_indexes`."""
+    suites = find_suites(suite, mirrors=mirrors, keys=keys, report=report, now=now, new_session=new_session)
+    return read_indexes(suites, architecture=architecture, store=store, report=report, new_session=new_session)
+
+
+def find_suites(
+    suite: str,
+    *,
+    mirrors: Sequence[str],
+    keys: bytes,
+    report: Report,
+    now: dt.datetime | None = None,
+    new_session: Callable[[], requests.Session] = default_session,
+) -> tuple[Suite, ...]:
+    """The signed releases of `suite`, its updates and its security updates, from whichever of `mirrors` have them.
 
     Credentials in a mirror's URL are left out: `new_session` makes sessions that know them.
-    Raises `ResolveError` when no mirror has the suite, and when any file that a mirror does have is not what its
-    signature says; `FetchError` when an index cannot be downloaded.
+    Raises `ResolveError` when no mirror has the suite, and when a release that a mirror does have is not signed.
     """
     if not mirrors:
         raise ResolveError("no Debian mirror is configured", hint=MIRROR_HINT)
-
-    def get(remote: Remote) -> Path:
-        return ensure([remote], store=store, report=report, new_session=new_session)[remote.sha256]
-
-    index = Index()
     found = []
     for name in (suite, f"{suite}-updates", f"{suite}-security"):
         with new_session() as session:
@@ -72,12 +80,41 @@ def read_archive(
                 name, mirrors=places(mirrors), keys=keys, required=name == suite, session=session, now=now
             )
         if offered is not None:
-            found.append(name)
-            for text in _packages(offered, architecture=architecture, get=get):
-                index.add(text, mirrors=offered.mirrors)
-    if f"{suite}-security" not in found:
+            found.append(offered)
+    if all(offered.name != f"{suite}-security" for offered in found):
         report.warn(f"no mirror has `{suite}-security`: the base is without security updates")
+    return tuple(found)
+
+
+def read_indexes(
+    suites: Sequence[Suite],
+    *,
+    architecture: str,
+    store: Store,
+    report: Report,
+    new_session: Callable[[], requests.Session] = default_session,
+) -> Index:
+    """The packages of `suites`.
+
+    Raises `ResolveError` when an index is not what its release says; `FetchError` when it cannot be downloaded.
+    """
+
+    def get(remote: Remote) -> Path:
+        return ensure([remote], store=store, report=report, new_session=new_session)[remote.sha256]
+
+    index = Index()
+    for offered in suites:
+        for text in _packages(offered, architecture=architecture, get=get):
+            index.add(text, mirrors=offered.mirrors)
     return index
+
+
+def indexes_id(suites: Sequence[Suite], *, architecture: str) -> list[list[str]]:
+    """What decides the packages of `suites`: the hash of each index, and the mirrors that offer it."""
+    return [
+        [suite.name, *(_file(suite, folder=folder).sha256 for folder in _folders(suite, architecture)), *suite.mirrors]
+        for suite in suites
+    ]
 
 
 def find_suite(
@@ -154,6 +191,10 @@ def shown(url: str) -> str:
 
 
 def _packages(suite: Suite, *, architecture: str, get: Callable[[Remote], Path]) -> list[bytearray]:
+    return [_index(suite, folder=folder, get=get) for folder in _folders(suite, architecture)]
+
+
+def _folders(suite: Suite, architecture: str) -> list[str]:
     known = suite.release.fields.get("Architectures", "").split()
     if architecture not in known:
         raise ResolveError(
@@ -162,15 +203,20 @@ def _packages(suite: Suite, *, architecture: str, get: Callable[[Remote], Path])
     names = [architecture]
     if "all" in known and suite.release.fields.get("No-Support-for-Architecture-all") != "Packages":
         names.append("all")
-    return [_index(suite, folder=f"main/binary-{name}", get=get) for name in names]
+    return [f"main/binary-{name}" for name in names]
 
 
-def _index(suite: Suite, *, folder: str, get: Callable[[Remote], Path]) -> bytearray:
+def _file(suite: Suite, *, folder: str) -> IndexFile:
     files = suite.release.files
     path = next((f"{folder}/Packages{end}" for end in (".xz", ".gz", "") if f"{folder}/Packages{end}" in files), None)
     if path is None:
         raise ResolveError(f"the suite `{suite.name}` has no index `{folder}/Packages`")
-    file = files[path]
+    return files[path]
+
+
+def _index(suite: Suite, *, folder: str, get: Callable[[Remote], Path]) -> bytearray:
+    file = _file(suite, folder=folder)
+    path = file.path
     bases = [f"{mirror}/dists/{suite.name}" for mirror in suite.mirrors]
     urls = [f"{base}/{path}" for base in bases]
     if suite.release.by_hash:
