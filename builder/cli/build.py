@@ -10,6 +10,7 @@ import click
 
 from builder.cli import locking
 from builder.cli.building import build_project, open_project, with_options
+from builder.cli.caching import cache_of
 from builder.cli.console import Console, say, size, table
 from builder.cli.elsewhere import Elsewhere
 from builder.cli.group import Command
@@ -51,9 +52,8 @@ def build(*, project: Path, tag: str | None, as_json: bool, quiet: bool, options
 @click.argument("project", default=".", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print exactly what a backend receives.")
 @click.option("--to", metavar="REFERENCE", help="Ask this repository what it has, and say what a push would move.")
-@click.option("--cache-repo", metavar="REPOSITORY", help="With --to, another repository that may have layers.")
 @build_options
-def plan(*, project: Path, as_json: bool, to: str | None, cache_repo: str | None, options: BuildOptions) -> None:
+def plan(*, project: Path, as_json: bool, to: str | None, options: BuildOptions) -> None:
     """Show the layers of PROJECT's image in order: what each holds, its size, where it is, why it is there.
 
     DOWNLOAD is what must come to make the layer here; with --to, UPLOAD is what a push would send.
@@ -76,12 +76,19 @@ def plan(*, project: Path, as_json: bool, to: str | None, cache_repo: str | None
         made = get_plan(found, lock=lock, files=files, settings=settings, options=options)
         elsewhere = None
         if to is not None:
-            repositories = tuple(parse(text) for text in (to, cache_repo) if text)
+            repositories = tuple(parse(text) for text in (to, settings.cache_repo) if text)
             elsewhere = Elsewhere(repositories=repositories, settings=settings)
-        moving = transfers(made, store=store, elsewhere=elsewhere)
+        moving = transfers(
+            made,
+            store=store,
+            elsewhere=elsewhere,
+            cache=cache_of(settings, store=store, report=console),
+            fresh=options.fresh,
+        )
     console.close()
     if as_json:
-        more = {"transfers": [dataclasses.asdict(one) for one in moving]} if to else {}
+        asked = to or settings.cache_repo
+        more = {"transfers": [dataclasses.asdict(one) for one in moving]} if asked else {}
         say(json.dumps({"id": made.id, **made.to_json(), **more}, indent=2))
         return
     rows = [("#", "LAYER", "SIZE", "STATE", "DOWNLOAD", *(["UPLOAD"] if to else []), "WHY")]

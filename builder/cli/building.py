@@ -27,10 +27,9 @@ from builder.plan import BaseLayer, PackagesLayer, Plan, RunLayer
 from builder.store import Store, StoredImage
 
 if TYPE_CHECKING:
-    from builder.cli.elsewhere import Elsewhere
-
-if TYPE_CHECKING:
     from builder.backends import Execution
+    from builder.cli.elsewhere import Elsewhere
+    from builder.registry.cache import CacheRepository
 
 BAGGAGE = (".git", ".venv", "venv", "__pycache__")
 """Folders at the top of a project that are rarely meant to be shipped."""
@@ -111,8 +110,11 @@ def build_project(
             network=options.network,
         )
 
+    # A build that keeps its layers in a cache is another thing than one that does not.
+    kept = f" kept in {settings.cache_repo}" if settings.cache_repo else ""
+
     def recall(lock_text: str) -> StoredImage | None:
-        key = fingerprint(lock_text)
+        key = fingerprint(lock_text) + kept
         found = unchanged.recall(key, name=name, store=store)
         if found is None and elsewhere is not None:
             found = unchanged.recall(f"{key} {elsewhere.name}", name=name, store=store)
@@ -135,6 +137,12 @@ def build_project(
         fresh=options.fresh,
     )
     plan = get_plan(project, lock=lock, files=files, settings=settings, options=options)
+    there = None if elsewhere is None else frozenset(elsewhere.layers_of(plan, store=store))
+    cache = _cache(settings, store=store, console=console)
+    if cache is not None:
+        from builder.cli import caching
+
+        plan, there = caching.take(plan, cache=cache, store=store, fresh=options.fresh, elsewhere=there)
     layers = make_layers(
         plan,
         local=files.local,
@@ -143,18 +151,30 @@ def build_project(
         store=store,
         console=console,
         texts=[project.requirements],
-        elsewhere=frozenset() if elsewhere is None else elsewhere.layers_of(plan, store=store),
+        elsewhere=there or frozenset(),
         execution=_execution(project, plan=plan, options=options, settings=settings, store=store, console=console),
     )
+    if cache is not None:
+        caching.keep(plan, layers, cache=cache, store=store)
     image = assemble.image(plan, layers=layers, store=store, name=name)
     # Under the text that was built from, never under that of a stale file: `--locked` must refuse it next time as well.
     made = [packed for layer, packed in zip(plan.layers, layers, strict=True) if not isinstance(layer, BaseLayer)]
     here = [packed for packed in made if store.has_blob(packed.digest)]
-    key = fingerprint(text)
-    if elsewhere is not None and len(here) < len(made):
-        key = f"{key} {elsewhere.name}"  # it counts for who pushes there, and not for a build
-    unchanged.remember(key, image=image, made=here, store=store)
+    if elsewhere is not None and len(here) < len(made):  # it counts for who pushes there, and not for a build
+        keys = {f"{fingerprint(text)}{kept} {elsewhere.name}"}
+    else:
+        keys = {fingerprint(text), fingerprint(text) + kept}
+    for key in keys:
+        unchanged.remember(key, image=image, made=here, store=store)
     return image
+
+
+def _cache(settings: Settings, *, store: Store, console: Console) -> CacheRepository | None:
+    if not settings.cache_repo:
+        return None
+    from builder.cli.caching import cache_of
+
+    return cache_of(settings, store=store, report=console)
 
 
 def _execution(
@@ -185,6 +205,7 @@ def with_options(settings: Settings, options: BuildOptions) -> Settings:
         settings,
         epoch=settings.epoch if options.epoch is None else options.epoch,
         backend=options.backend or settings.backend,
+        cache_repo=settings.cache_repo if options.cache_repo is None else options.cache_repo,
     )
 
 

@@ -44,6 +44,7 @@ class BuildOptions:
     locked: bool = False
     platform: str | None = None
     backend: str | None = None
+    cache_repo: str | None = None
     compression: Compression = "gzip"
     schema_file: Path | None = None
     skip_schema: bool = False
@@ -112,12 +113,21 @@ def _options(values: dict[str, Any]) -> BuildOptions:
         locked=values.pop("locked", False),
         platform=values.pop("platform", None),
         backend=values.pop("backend_name", None),
+        cache_repo=_repository(values.pop("cache_repo", None)),
         compression=values.pop("compression", "gzip"),
         schema_file=_schema_file(values),
         skip_schema=values.pop("skip_schema_validation", False),
         epoch=None if timestamp in (None, -1) else timestamp,
         idle=tuple(text for name, text in IDLE.items() if values.pop(name, False)),
     )
+
+
+def _repository(text: str | None) -> str | None:
+    if text:
+        from builder.reference import parse
+
+        parse(text)  # an error is said before the work
+    return text
 
 
 def _is_given(name: str) -> bool:
@@ -170,6 +180,11 @@ _BUILD: list[Callable[[Any], Any]] = [
         default="host",
         show_default=True,
         help="What commands of build.run see of the network.",
+    ),
+    click.option(
+        "--cache-repo",
+        metavar="REPOSITORY",
+        help="Share layers with other machines: take them from this repository, and keep there what is made.",
     ),
     click.option("--debug-shell", is_flag=True, help="Open a shell where a command of build.run fails."),
     click.option("--openapi-schema", metavar="FILE", help="Take the model's schema from FILE instead of its source."),

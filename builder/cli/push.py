@@ -12,7 +12,7 @@ import click
 
 from builder.cli import locking, remote
 from builder.cli.base import base_layers
-from builder.cli.building import build_project, open_project
+from builder.cli.building import build_project, open_project, with_options
 from builder.cli.console import Console, say
 from builder.cli.elsewhere import Elsewhere
 from builder.cli.group import Command
@@ -31,20 +31,15 @@ if TYPE_CHECKING:
 @click.command(cls=Command, epilog="Example: cogsmith push r8.im/your-username/your-model")
 @click.argument("image", required=False)
 @click.option("--image", "stored", metavar="NAME", help="Push this image of the local store; nothing is built.")
-@click.option(
-    "--cache-repo", metavar="REPOSITORY", help="Another repository that may have layers: they are taken there."
-)
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON, one a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the digest only.")
 @build_options
-def push(
-    *, image: str | None, stored: str | None, cache_repo: str | None, as_json: bool, quiet: bool, options: BuildOptions
-) -> None:
+def push(*, image: str | None, stored: str | None, as_json: bool, quiet: bool, options: BuildOptions) -> None:
     """Build the project of the current folder and push its image to IMAGE, or to `image` of cog.yaml.
 
     Layers that the registry has are neither downloaded nor built nor sent.  Prints the digest of what was pushed.
     """
-    settings = read()
+    settings = with_options(read(), options)
     console = Console(quiet=quiet or as_json, progress=options.progress)
     store = Store.open(settings.store_root)
     with store.using(report=console):
@@ -54,9 +49,7 @@ def push(
             found = get(store, stored)
             target = Target(reference=remote.target_of(image or found.name))
         else:
-            found, target = _built(
-                image, cache_repo=cache_repo, options=options, settings=settings, store=store, console=console
-            )
+            found, target = _built(image, options=options, settings=settings, store=store, console=console)
         console.note(f"Pushing to {target.reference}...")
         if target.bundle:
             _push_bundle(found, target=target, settings=settings, store=store, console=console, as_json=as_json)
@@ -73,7 +66,6 @@ def push(
 def _built(
     given: str | None,
     *,
-    cache_repo: str | None,
     options: BuildOptions,
     settings: Settings,
     store: Store,
@@ -84,7 +76,7 @@ def _built(
     target = remote.push_target(project.config, given=given, settings=settings, now=dt.datetime.now(dt.UTC))
     name = target.reference.tagged if not target.bundle else f"{target.reference.name}:latest"
     console.note(f"Building {name} from {project.root / options.file}")
-    repositories = [target.reference, *([parse(cache_repo)] if cache_repo else [])]
+    repositories = [target.reference, *([parse(settings.cache_repo)] if settings.cache_repo else [])]
     elsewhere = Elsewhere(repositories=tuple(repositories), settings=settings)
     platform = _checked(options.platform) or locking.default_platform(project, settings=settings, store=store)
     image = build_project(

@@ -14,7 +14,7 @@ APT_SOURCES = Path("/etc/apt")
 MAX_THREADS = 8
 """More would cost memory, and wait for the disk."""
 
-KNOWN = {"debian_mirror": (str, list), "backend": (str,), "torch_index": (str,)}
+KNOWN = {"debian_mirror": (str, list), "backend": (str,), "torch_index": (str,), "cache_repo": (str,)}
 
 
 @frozen
@@ -35,6 +35,8 @@ class Settings:
     """What this machine runs."""
     registry: str = "r8.im"
     """Where Cog's own images are, and whose login is Replicate's: `--registry` or `COG_REGISTRY_HOST`."""
+    cache_repo: str = ""
+    """A repository that machines share as a cache of layers; empty: none."""
 
 
 def read() -> Settings:
@@ -57,6 +59,7 @@ def read() -> Settings:
         platform=env.get("COGSMITH_PLATFORM") or "linux/amd64",
         host_platform="linux/arm64" if os.uname().machine in ("arm64", "aarch64") else "linux/amd64",
         registry=env.get("COG_REGISTRY_HOST") or "r8.im",
+        cache_repo=env.get("COGSMITH_CACHE_REPO") or str(values.get("cache_repo", "")),
     )
 
 

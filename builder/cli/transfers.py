@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from builder.backends.making import wanted_downloads
+from builder.backends.steps import Executed
+from builder.cli.caching import Found, look
 from builder.cli.elsewhere import Elsewhere
 from builder.frozen import frozen
 from builder.plan import BaseLayer, Layer, Plan, layer_key
 from builder.store import Store
+
+if TYPE_CHECKING:
+    from builder.registry.cache import CacheRepository
 
 
 @frozen
@@ -26,18 +32,36 @@ class Transfer:
     """None where nothing was asked about a push, or the size is not known."""
 
 
-def transfers(plan: Plan, *, store: Store, elsewhere: Elsewhere | None) -> list[Transfer]:
-    """For each layer, in order.  With `elsewhere` (the target first), also what a push would send."""
+def transfers(
+    plan: Plan, *, store: Store, elsewhere: Elsewhere | None, cache: CacheRepository | None = None, fresh: bool = False
+) -> list[Transfer]:
+    """For each layer, in order.
+
+    With `elsewhere` (the target first), also what a push would send.  With `cache`, what would be taken from there;
+    `fresh` commands run again, whatever it has.
+    """
     sizes = {remote.sha256: remote.size for remote in plan.remotes}
     blobs = [_blob(layer, plan=plan, store=store) for layer in plan.layers]
     target, places = _places([digest for digest, _ in blobs if digest], elsewhere=elsewhere, store=store)
+    registry = elsewhere.repositories[0].registry if elsewhere else ""
+    cached: Mapping[int, Found] = {}
+    if cache is not None:
+        there = None if elsewhere is None else places
+        cached = look(plan, cache=cache, store=store, fresh=fresh, elsewhere=there)
     found: list[Transfer] = []
-    for layer, (digest, size) in zip(plan.layers, blobs, strict=True):
-        here = digest is not None and store.has_blob(digest)
+    for i, (layer, (digest, size)) in enumerate(zip(plan.layers, blobs, strict=True)):
+        here = digest is not None and store.has_blob(digest) and not (fresh and isinstance(layer, Executed))
+        if i in cached:
+            digest, size = cached[i].layer.digest, cached[i].layer.size
         upload = None if elsewhere is None else 0 if digest in target else size
         if here:
             found.append(Transfer(state="here", size=size, upload=upload))
+        elif i in cached and cache is not None:
+            down = cached[i].layer.size if cached[i].pull else 0
+            upload = 0 if registry and registry == cache.reference.registry else upload  # mounted
+            found.append(Transfer(state=f"in {cache.name}", size=size, download=down, upload=upload))
         elif digest in places:
+            upload = 0 if registry and places[digest].startswith(f"{registry}/") else upload
             found.append(Transfer(state=f"in {places[digest]}", size=size, upload=upload))
         elif isinstance(layer, BaseLayer):
             found.append(Transfer(state="in the registry", size=size, upload=upload))

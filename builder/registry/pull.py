@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import FetchError, RegistryError
@@ -17,7 +18,7 @@ from builder.registry.client import Access, Client
 from builder.registry.places import full, places
 from builder.registry.workers import in_parallel
 from builder.report import Report
-from builder.store import Store
+from builder.store import Partial, Store
 from builder.store.images import digest_of, layers_of
 
 if TYPE_CHECKING:
@@ -67,9 +68,31 @@ class Origin:
     def blob(self, descriptor: Descriptor, *, store: Store, stop: threading.Event) -> None:
         """Bring a blob into the store, unless it is there."""
         digest = descriptor.digest
-        target = store.blob_path(digest)
         if store.has_blob(digest):
             return
+        label = f"{self.reference.repository} {digest[7:19]}"
+        with store.partial_blob(digest, report=self._report) as into:
+            if store.has_blob(digest):
+                into.discard()
+                return
+            self._obtain(descriptor, label=label, into=into, target=store.blob_path(digest), stop=stop)
+
+    def file(self, descriptor: Descriptor, *, store: Store, name: str) -> None:
+        """Bring a blob among the files of the store, unless it is there."""
+        sha256 = descriptor.digest.removeprefix("sha256:")
+        if store.has_file(sha256):
+            return
+        with store.partial_file(sha256, report=self._report) as into:
+            if store.has_file(sha256):
+                into.discard()
+                return
+            target = store.file_path(sha256)
+            self._obtain(descriptor, label=name, into=into, target=target, stop=threading.Event())
+
+    def _obtain(
+        self, descriptor: Descriptor, *, label: str, into: Partial, target: Path, stop: threading.Event
+    ) -> None:
+        digest = descriptor.digest
 
         def source(client: Client) -> Source:
             def get(headers: dict[str, str]) -> requests.Response:
@@ -85,27 +108,22 @@ class Origin:
 
             return Source(shown=f"{client.reference.name}@{digest[:19]}", get=get)
 
-        label = f"{self.reference.repository} {digest[7:19]}"
-        with store.partial_blob(digest, report=self._report) as into:
-            if store.has_blob(digest):
-                into.discard()
-                return
-            try:
-                obtain(
-                    Wanted(name=label, sha256=digest.removeprefix("sha256:"), size=descriptor.size),
-                    sources=[source(client) for client in self.clients],
-                    into=into,
-                    target=target,
-                    advance=lambda done: self._report.advance(label, done, descriptor.size),
-                    stop=stop,
-                    pauses=self._access.pauses,
-                )
-            except FetchError as problem:
-                raise RegistryError(
-                    f"could not pull the blob `{digest}` of `{self.reference.name}`",
-                    details=problem.details,
-                    hint=problem.hint or "try again: what has come is kept, and only the rest is asked for",
-                ) from problem
+        try:
+            obtain(
+                Wanted(name=label, sha256=digest.removeprefix("sha256:"), size=descriptor.size),
+                sources=[source(client) for client in self.clients],
+                into=into,
+                target=target,
+                advance=lambda done: self._report.advance(label, done, descriptor.size),
+                stop=stop,
+                pauses=self._access.pauses,
+            )
+        except FetchError as problem:
+            raise RegistryError(
+                f"could not pull the blob `{digest}` of `{self.reference.name}`",
+                details=problem.details,
+                hint=problem.hint or "try again: what has come is kept, and only the rest is asked for",
+            ) from problem
 
 
 def pull_documents(reference: Reference, *, platform: str, store: Store, access: Access, report: Report) -> Pulled:

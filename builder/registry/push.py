@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from builder import process
 from builder.errors import ConfigError, RegistryError
 from builder.frozen import frozen
 from builder.oci import INDEX, Descriptor, Document, PackedLayer, document
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 PARALLEL = 5
 BASE_NAME = "org.opencontainers.image.base.name"
-_UPLOAD = "upload"
 _MISSING = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN")
 
 How: TypeAlias = Literal["present", "mounted", "sent", "copied"]
@@ -167,7 +164,7 @@ class _Job:
         self._access = access
         self._report = report
         self._manner = manner
-        self._memory = _Memory(store, client.reference.name)
+        self._memory = known.Uploads(store, repository=client.reference.name)
         self._base = _base_of(image, access=access)
 
     def blobs(self, tell: Callable[[Moved], None] | None) -> tuple[Moved, ...]:
@@ -243,24 +240,6 @@ class _Job:
             return File(self._store.blob_path(layer.digest), start=start)
 
         return read
-
-
-class _Memory:
-    """Unfinished uploads of one repository, in the store: they outlive this process.
-
-    Each is marked with the process that is at it: two must not send to one address at once.
-    """
-
-    def __init__(self, store: Store, repository: str) -> None:
-        self._store = store
-        self._repository = repository
-
-    def get(self, digest: str) -> str:
-        owner, _, location = (self._store.memo(_UPLOAD, f"{self._repository} {digest}") or "").partition(" ")
-        return "" if owner and int(owner) != os.getpid() and process.is_running(int(owner)) else location
-
-    def set(self, digest: str, location: str) -> None:
-        self._store.remember(_UPLOAD, f"{self._repository} {digest}", f"{os.getpid()} {location}")
 
 
 def _base_of(image: StoredImage, *, access: Access) -> Reference | None:

@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "fetch": {"plan", "store"},
     "layout": {"inflate", "oci", "plan", "reference", "store"},
     "sandbox": {"process"},
-    "registry": {"fetch", "oci", "plan", "process", "reference", "store"},
+    "registry": {"fetch", "inflate", "oci", "plan", "process", "reference", "store"},
     "resolve": {
         "config",
         "fetch",
