@@ -4,14 +4,27 @@ Imports `errors` only.  Nothing survives the process that started it, not even w
 """
 
 from builder.sandbox.explain import kernel_release
-from builder.sandbox.model import Directory, Ids, Mount, Network, Overlay, Spec
-from builder.sandbox.start import DEVNULL, Child, all_ids, check, privileged, remove_tree, run, start, terminal_given
+from builder.sandbox.model import Directory, Host, Ids, Mount, Network, Overlay, Spec
+from builder.sandbox.start import (
+    DEVNULL,
+    Child,
+    all_ids,
+    check,
+    host_files,
+    missing_ids,
+    privileged,
+    remove_tree,
+    run,
+    start,
+    terminal_given,
+)
 from builder.sandbox.work import Work, check_ids, ids_name, work
 
 __all__ = [
     "DEVNULL",
     "Child",
     "Directory",
+    "Host",
     "Ids",
     "Mount",
     "Network",
@@ -21,8 +34,10 @@ __all__ = [
     "all_ids",
     "check",
     "check_ids",
+    "host_files",
     "ids_name",
     "kernel_release",
+    "missing_ids",
     "privileged",
     "remove_tree",
     "run",

@@ -48,6 +48,15 @@ class Directory:
 
 
 @frozen
+class Host:
+    """No other root: a program of this machine that makes containers itself, with the caller's privileges.
+
+    It has the machine's files and devices, and namespaces of its own: what it starts and mounts ends with it, however
+    it ends.  Targets of mounts are paths of this machine, and only this program sees what is there.
+    """
+
+
+@frozen
 class Spec:
     """A command and the world it is to see.
 
@@ -59,7 +68,7 @@ class Spec:
     `processes` their number, as far as this machine lets us (0: nothing does).
     """
 
-    root: Overlay | Directory
+    root: Overlay | Directory | Host
     argv: tuple[str, ...]
     scratch: Path
     env: tuple[tuple[str, str], ...] = ()

@@ -23,7 +23,7 @@ from typing import IO, Any, Self, TypeAlias
 
 from builder.errors import SandboxError
 from builder.sandbox.explain import capable, explain, read
-from builder.sandbox.model import Directory, Ids, Mount, Network, Overlay, Spec
+from builder.sandbox.model import Directory, Host, Ids, Mount, Network, Overlay, Spec
 from builder.sandbox_child import tree
 
 DEVNULL = subprocess.DEVNULL
@@ -135,15 +135,20 @@ def terminal_given(given: bool, /) -> Iterator[None]:
             signal.signal(number, action)
 
 
-def check(*, scratch: Path, ids: Ids = "single", network: Network = "host") -> list[SandboxError]:
-    """What keeps this machine from running containers, found by trying; each with a hint.  Empty: nothing does."""
+def check(
+    *, scratch: Path, ids: Ids = "single", network: Network = "host", root: Host | None = None
+) -> list[SandboxError]:
+    """What keeps this machine from running containers, found by trying; each with a hint.  Empty: nothing does.
+
+    By default over an overlay, as containers are.
+    """
     plain: dict[str, Any] = {
         "argv": [], "env": {}, "cwd": "/", "user": "", "hostname": "probe", "network": network, "init": False,
         "tty": False, "shm_size": "1m", "mounts": [], "probe": True, "processes": 0,
     }  # fmt: skip
     try:
         with tempfile.TemporaryDirectory(dir=_made(scratch)) as empty:
-            plain |= _root(Overlay(lower=(Path(empty),)))
+            plain |= _root(root or Overlay(lower=(Path(empty),)))
             with _launch(plain, scratch=scratch, ids=ids) as child:
                 child.wait()
     except SandboxError as problem:
@@ -173,7 +178,9 @@ def all_ids() -> bool:
     return privileged() and sum(counts) >= 65536
 
 
-def _root(root: Overlay | Directory) -> dict[str, Any]:
+def _root(root: Overlay | Directory | Host) -> dict[str, Any]:
+    if isinstance(root, Host):
+        return {"host": True}
     if isinstance(root, Directory):
         return {"directory": str(root.path.absolute()), "readonly": root.readonly}
     upper, work = (path and str(path.absolute()) for path in (root.upper, root.work))
@@ -201,17 +208,23 @@ def _mount(
 
 
 def _host_files(spec: Spec) -> list[dict[str, Any]]:
-    """The three files that tell of the network, as every container engine makes them, unless mounted by the caller."""
-    hosts = read("/etc/hosts") if spec.network == "host" else "127.0.0.1\tlocalhost\n::1\tlocalhost"
-    host = " host.docker.internal" if spec.network == "host" else ""  # as Docker Desktop calls the machine itself
-    texts = {
-        "/etc/hosts": f"{hosts}\n127.0.0.1\t{spec.hostname}{host}\n",
-        "/etc/hostname": f"{spec.hostname}\n",
-        "/etc/resolv.conf": read("/etc/resolv.conf") + "\n" if spec.network == "host" else "",
-    }
+    if isinstance(spec.root, Host):
+        return []
+    texts = host_files(network=spec.network, hostname=spec.hostname)
     if isinstance(spec.root, Directory):  # it stays: leave no mount points behind
         texts = {name: text for name, text in texts.items() if Path(f"{spec.root.path}{name}").exists()}
     return [_mount(name, text=text) for name, text in texts.items() if name not in {m.target for m in spec.mounts}]
+
+
+def host_files(*, network: Network, hostname: str) -> dict[str, str]:
+    """The texts of the three files that tell a container of the network, as every engine makes them, by path."""
+    hosts = read("/etc/hosts") if network == "host" else "127.0.0.1\tlocalhost\n::1\tlocalhost"
+    host = " host.docker.internal" if network == "host" else ""  # as Docker Desktop calls the machine itself
+    return {
+        "/etc/hosts": f"{hosts}\n127.0.0.1\t{hostname}{host}\n",
+        "/etc/hostname": f"{hostname}\n",
+        "/etc/resolv.conf": read("/etc/resolv.conf") + "\n" if network == "host" else "",
+    }
 
 
 def _made(folder: Path) -> Path:
@@ -232,7 +245,8 @@ def _launch(
 ) -> Child:
     enter = not privileged()
     single = ids == "single" if enter else not all_ids()
-    plain = {"probe": False, "remove": None, "call": None, "user_namespace": enter, "single": single, **plain}
+    usual = {"probe": False, "remove": None, "call": None, "host": False}
+    plain = {**usual, "user_namespace": enter, "single": single, **plain}
     if enter and not single:
         _check_full()
     with contextlib.ExitStack() as stack:
@@ -323,22 +337,33 @@ def _names() -> set[str]:
         return {str(os.geteuid())}
 
 
-def _check_full() -> None:
-    if _full_by_ourselves():
-        return
+def missing_ids() -> list[SandboxError]:
+    """What this user lacks to give files to all users of an image, all of it; empty for root."""
+    if privileged() or _full_by_ourselves():
+        return []
     name = max(_names(), key=lambda word: not word.isdigit())
-    missing = [tool for tool in ("newuidmap", "newgidmap") if shutil.which(tool) is None]
-    if missing:
-        raise SandboxError(
-            f"could not find `{missing[0]}`, which maps user ids in containers that change owners",
+    problems = [
+        SandboxError(
+            f"could not find `{tool}`, which maps user ids in containers that change owners",
             hint="install it (Debian and Ubuntu: `apt install uidmap`, Fedora: `shadow-utils`), or run as root",
         )
-    for path in ("/etc/subuid", "/etc/subgid"):
-        if _subordinate(path, _names()) is None:
-            raise SandboxError(
-                f"`{path}` gives user `{name}` no 65536 ids, which containers that change owners need",
-                hint=f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}`, or run as root",
-            )
+        for tool in ("newuidmap", "newgidmap")
+        if shutil.which(tool) is None
+    ]
+    problems += [
+        SandboxError(
+            f"`{path}` gives user `{name}` no 65536 ids, which containers that change owners need",
+            hint=f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}`, or run as root",
+        )
+        for path in ("/etc/subuid", "/etc/subgid")
+        if _subordinate(path, _names()) is None
+    ]
+    return problems
+
+
+def _check_full() -> None:
+    for problem in missing_ids():
+        raise problem
 
 
 def _map_ids(pid: int) -> None:

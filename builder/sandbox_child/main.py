@@ -40,7 +40,7 @@ from builder.sandbox_child.kernel import (
     call,
     die_with_parent,
 )
-from builder.sandbox_child.root import build_root, make_target
+from builder.sandbox_child.root import build_root, make_target, stay_outside
 from builder.sandbox_child.tree import remove_tree
 from builder.sandbox_child.user import drop_privileges, enter_user_namespace
 
@@ -182,7 +182,10 @@ def be_first(spec: dict[str, Any], status: int, alive: int) -> NoReturn:
     if spec["network"] == "none":
         raise_loopback()
     os.umask(0o022)
-    build_root(spec, tty)
+    if spec["host"]:
+        stay_outside(spec)
+    else:
+        build_root(spec, tty)
     host = spec["hostname"].encode()
     call("hostname", "sethostname", host, len(host))
     if spec["probe"]:
@@ -220,7 +223,8 @@ def execute(spec: dict[str, Any], status: int) -> NoReturn:
             spec["processes"] and spec["user_namespace"]
         ):  # counted in the namespace alone; real root is never limited so
             resource.setrlimit(resource.RLIMIT_NPROC, (spec["processes"], spec["processes"]))
-        drop_privileges(spec)
+        if not spec["host"]:
+            drop_privileges(spec)
         os.chdir(spec["cwd"])
     except OSError as problem:
         raise StageError("cwd", problem.errno or 0, spec["cwd"]) from problem

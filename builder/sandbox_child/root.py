@@ -91,6 +91,25 @@ def build_root(spec: dict[str, Any], tty: str | None) -> None:
         os.close(descriptor)
 
 
+def stay_outside(spec: dict[str, Any]) -> None:
+    """This machine's own files, for a program that makes containers itself; what it mounts, only it sees."""
+    mount("mount", "", "/", flags=REC | PRIVATE)
+    os.chdir(spec["scratch"])
+    sources = []
+    for number, item in enumerate(spec["mounts"]):
+        path = item["source"] if item["data"] is None else keep_in_memory(base64.b64decode(item["data"]), f"s/{number}")
+        try:
+            sources.append(None if path is None else os.open(path, os.O_PATH))
+        except OSError as problem:
+            raise StageError("mount source", problem.errno or 0, str(path)) from problem
+    with contextlib.suppress(StageError):  # where parts of /proc are hidden from us, the outer one must do
+        mount("proc", "proc", "/proc", kind="proc", flags=NOSUID | NODEV | NOEXEC)
+    for item, source in zip(spec["mounts"], sources, strict=True):
+        add_mount(item, source)
+        if source is not None:
+            os.close(source)
+
+
 def keep_in_memory(data: bytes, path: str) -> str:
     """Write a file of root's alone to a file system that only this container's namespace has, and that ends with it."""
     if not os.path.isdir("s"):
