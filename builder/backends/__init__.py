@@ -15,12 +15,14 @@ from typing import Protocol, TypeAlias, cast
 from builder.errors import BackendError
 from builder.frozen import frozen
 from builder.oci import PackedLayer
-from builder.plan import Plan, Remote
+from builder.plan import Deb, Plan, Remote
 from builder.report import Report
-from builder.store import Store
+from builder.store import Store, StoredImage
 
 BACKENDS: dict[str, str] = {
     "embedded": "builder.backends.embedded",
+    "nix": "builder.backends.nix",
+    "buildah": "builder.backends.buildah",
 }
 """Name → module.  Names rather than modules, so that choosing one does not import the others."""
 
@@ -43,6 +45,10 @@ class Execution:
     """Run every command again, whatever is known."""
     debug_shell: bool = False
     """Open a shell in the state that a failed command leaves."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of one backend or another, by name: `isolation`, `storage_driver` (Buildah)."""
+    debian: Callable[[], tuple[Sequence[Deb], Sequence[Remote]]] | None = None
+    """Resolves the packages of a Debian base for this machine: for a backend that needs an interpreter (Nix)."""
 
 
 class Backend(Protocol):
@@ -69,6 +75,14 @@ class Backend(Protocol):
         project's and the runtime's), `fetch` gets the others; `threads` bounds the work done at once.
         A locked layer whose digest is `elsewhere` (where the image is going) need not be made, unless a command is to
         run on it.
+        """
+
+    def deliver(
+        self, image: StoredImage, *, store: Store, report: Report, fetch: Callable[[PackedLayer], None] | None = None
+    ) -> None:
+        """Put a finished image where the backend's own tools find it; nothing, for most.
+
+        `fetch` brings layers of a foreign base into the store.
         """
 
 

@@ -43,11 +43,15 @@ class Tail:
 class Output:
     """A pipe for a command's output; `show` gets each line without its end.  A context manager.
 
+    Values that are `hidden` are struck out; lines that are `noise`, of the program that runs the command, are left out.
     Give `writer` to the command, then `read` until nobody holds it any more.
     """
 
-    def __init__(self, show: Callable[[str], None], *, hidden: Iterable[bytes] = ()) -> None:
+    def __init__(
+        self, show: Callable[[str], None], *, hidden: Iterable[bytes] = (), noise: re.Pattern[str] | None = None
+    ) -> None:
         self._show = show
+        self._noise = noise
         lines = {line.strip() for value in hidden for line in (value, *value.splitlines())}
         self._hidden = sorted((line for line in lines if len(line) >= SECRET_MIN), key=len, reverse=True)
         self.tail = Tail()
@@ -79,6 +83,8 @@ class Output:
         for value in self._hidden:
             line = line.replace(value, b"***")
         text = _CONTROL.sub("", line[:LINE_MAX].decode(errors="replace"))
+        if self._noise is not None and self._noise.fullmatch(text):
+            return
         self.tail.add(text)
         self._show(text)
 

@@ -14,7 +14,7 @@ from builder import sandbox
 from builder.backends import Execution
 from builder.backends.executed import failed
 from builder.backends.output import Output
-from builder.backends.steps import Delta, Step
+from builder.backends.steps import HOSTNAME, Delta, Step
 from builder.engine import platform
 from builder.engine.unpack import unpack_all
 from builder.errors import SandboxError
@@ -74,6 +74,7 @@ def _spec(step: Step, *, lower: Sequence[Path], work: Path) -> sandbox.Spec:
         ),
         scratch=work / "sandbox",
         network=step.network,
+        hostname=HOSTNAME,
         ids="full",
         processes=PROCESSES,
     )

@@ -25,6 +25,9 @@ Executed: TypeAlias = RunLayer | PackagesLayer
 PIP_FOLDER = "/run/cogsmith/bin"
 DEBS_FOLDER = "/run/cogsmith/debs"
 
+HOSTNAME = "cogsmith"
+"""What every step's machine is called, in `$HOSTNAME` too: container engines set it, and no two backends may differ."""
+
 PIP = """#!/bin/sh
 # Installs into the model's environment, whichever pip the base has.
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
@@ -117,7 +120,7 @@ class Executor(Protocol):
 
 
 def step_of(layer: Executed, *, inputs: Mapping[str, Path], work: Path, execution: Execution) -> Step:
-    """The step that makes `layer`.
+    """The step that makes `layer`; the machine it runs on is called `HOSTNAME`.
 
     `inputs` has the files that the layer names by hash, `work` is a folder for what the step is given.  `BackendError`
     for a secret that is missing.
@@ -128,7 +131,7 @@ def step_of(layer: Executed, *, inputs: Mapping[str, Path], work: Path, executio
                 what="a command of `build.run`",
                 argv=("/bin/sh", "-c", layer.command),
                 shown=layer.command,
-                env=layer.env,
+                env=_named(layer.env),
                 network=layer.network,
                 files=(_pip(work), *_secrets(layer, execution=execution)),
             )
@@ -137,7 +140,7 @@ def step_of(layer: Executed, *, inputs: Mapping[str, Path], work: Path, executio
                 what="the installation of system packages",
                 argv=("/bin/sh", "-c", INSTALL),
                 shown="dpkg --install " + " ".join(deb.package for deb in layer.debs),
-                env=(*_INSTALL_ENV, ("SOURCE_DATE_EPOCH", str(layer.epoch))),
+                env=_named((*_INSTALL_ENV, ("SOURCE_DATE_EPOCH", str(layer.epoch)))),
                 network="none",
                 files=(_debs(layer, inputs=inputs, work=work),),
             )
@@ -156,6 +159,10 @@ _INSTALL_ENV = (
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
     ("TZ", "UTC0"),
 )
+
+
+def _named(env: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return env if any(name == "HOSTNAME" for name, _ in env) else (*env, ("HOSTNAME", HOSTNAME))
 
 
 def deb_name(deb: Deb) -> str:
