@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from builder.cli import locking
-from builder.cli.building import build_project, open_project, with_options
+from builder.cli.building import build_project, deliver, open_project, with_options
 from builder.cli.caching import cache_of
 from builder.cli.console import Console, say, size, table
 from builder.cli.elsewhere import Elsewhere
@@ -43,6 +43,7 @@ def build(*, project: Path, tag: str | None, as_json: bool, quiet: bool, options
         image = build_project(
             found, settings=settings, store=store, console=console, options=options, tag=name, platform=wanted
         )
+        deliver(image, settings=with_options(settings, options), store=store, console=console)
     console.close()
     console.note(f"Image built as {image.name}")
     say(json.dumps({"name": image.name, "digest": image.digest}) if as_json else image.digest)

@@ -196,6 +196,7 @@ def _execution(
         base=layers_of(annotations, name=image_name(project), store=store, settings=settings, report=console),
         fresh=options.fresh,
         debug_shell=options.debug_shell,
+        settings=settings.backend_settings,
     )
 
 
@@ -205,8 +206,19 @@ def with_options(settings: Settings, options: BuildOptions) -> Settings:
         settings,
         epoch=settings.epoch if options.epoch is None else options.epoch,
         backend=options.backend or settings.backend,
+        backend_settings={**settings.backend_settings, **({"isolation": options.isolation} if options.isolation else {})},
         cache_repo=settings.cache_repo if options.cache_repo is None else options.cache_repo,
     )
+
+
+def deliver(image: StoredImage, *, settings: Settings, store: Store, console: Console) -> None:
+    """Have the backend put a finished image where its own tools find it."""
+    from builder.backends import DEFAULT, backend
+    from builder.cli.base import base_layers
+
+    if settings.backend != DEFAULT:
+        fetch = base_layers(image, store=store, settings=settings, report=console)
+        backend(settings.backend).deliver(image, store=store, report=console, fetch=fetch)
 
 
 def check_backend(name: str) -> None:

@@ -44,6 +44,7 @@ class BuildOptions:
     locked: bool = False
     platform: str | None = None
     backend: str | None = None
+    isolation: str | None = None
     cache_repo: str | None = None
     compression: Compression = "gzip"
     schema_file: Path | None = None
@@ -113,6 +114,7 @@ def _options(values: dict[str, Any]) -> BuildOptions:
         locked=values.pop("locked", False),
         platform=values.pop("platform", None),
         backend=values.pop("backend_name", None),
+        isolation=values.pop("isolation", None),
         cache_repo=_repository(values.pop("cache_repo", None)),
         compression=values.pop("compression", "gzip"),
         schema_file=_schema_file(values),
@@ -190,6 +192,11 @@ _BUILD: list[Callable[[Any], Any]] = [
     click.option("--openapi-schema", metavar="FILE", help="Take the model's schema from FILE instead of its source."),
     click.option("--separate-weights", is_flag=True, help="As every build does: large files are layers of their own."),
     click.option("--backend", "backend_name", metavar="NAME", help="Who makes the layers (default: embedded)."),
+    click.option(
+        "--isolation",
+        type=click.Choice(["auto", "oci", "chroot"]),
+        help="How Buildah isolates commands (default: auto, what works here).",
+    ),
     click.option(
         "--layer-format",
         "compression",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
 
 from builder.errors import ConfigError
@@ -15,6 +16,7 @@ MAX_THREADS = 8
 """More would cost memory, and wait for the disk."""
 
 KNOWN = {"debian_mirror": (str, list), "backend": (str,), "torch_index": (str,), "cache_repo": (str,)}
+KNOWN |= dict.fromkeys(("engine", "buildah_isolation", "buildah_storage_driver"), (str,))
 
 
 @frozen
@@ -37,6 +39,10 @@ class Settings:
     """Where Cog's own images are, and whose login is Replicate's: `--registry` or `COG_REGISTRY_HOST`."""
     cache_repo: str = ""
     """A repository that machines share as a cache of layers; empty: none."""
+    engine: str = "embedded"
+    """Who runs containers: a name of `builder.engine.engines.ENGINES`."""
+    backend_settings: Mapping[str, str] = field(default_factory=dict)
+    """Of one backend or another, for `backends.Execution.settings`; those that are empty are left out."""
 
 
 def read() -> Settings:
@@ -60,7 +66,19 @@ def read() -> Settings:
         host_platform="linux/arm64" if os.uname().machine in ("arm64", "aarch64") else "linux/amd64",
         registry=env.get("COG_REGISTRY_HOST") or "r8.im",
         cache_repo=env.get("COGSMITH_CACHE_REPO") or str(values.get("cache_repo", "")),
+        engine=env.get("COGSMITH_ENGINE") or str(values.get("engine", "embedded")),
+        backend_settings=_backend_settings(env, values),
     )
+
+
+def _backend_settings(env: Mapping[str, str], values: Mapping[str, object]) -> dict[str, str]:
+    """What backends are told beyond the plan, by the names that they know; `BUILDAH_ISOLATION` is Buildah's own."""
+    isolation = env.get("COGSMITH_BUILDAH_ISOLATION") or env.get("BUILDAH_ISOLATION")
+    found = {
+        "isolation": "oci" if isolation == "rootless" else isolation or values.get("buildah_isolation"),
+        "storage_driver": env.get("COGSMITH_BUILDAH_STORAGE_DRIVER") or values.get("buildah_storage_driver"),
+    }
+    return {name: str(value) for name, value in found.items() if value}
 
 
 def _base(text: str | None, *, default: Path) -> Path:
