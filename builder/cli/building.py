@@ -206,9 +206,13 @@ def with_options(settings: Settings, options: BuildOptions) -> Settings:
         settings,
         epoch=settings.epoch if options.epoch is None else options.epoch,
         backend=options.backend or settings.backend,
-        backend_settings={**settings.backend_settings, **({"isolation": options.isolation} if options.isolation else {})},
+        backend_settings={**settings.backend_settings, **_given(isolation=options.isolation)},
         cache_repo=settings.cache_repo if options.cache_repo is None else options.cache_repo,
     )
+
+
+def _given(**values: str | None) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def deliver(image: StoredImage, *, settings: Settings, store: Store, console: Console) -> None:

@@ -15,8 +15,9 @@ APT_SOURCES = Path("/etc/apt")
 MAX_THREADS = 8
 """More would cost memory, and wait for the disk."""
 
-KNOWN = {"debian_mirror": (str, list), "backend": (str,), "torch_index": (str,), "cache_repo": (str,)}
-KNOWN |= dict.fromkeys(("engine", "buildah_isolation", "buildah_storage_driver"), (str,))
+KNOWN = {"debian_mirror": (str, list), "backend": (str,), "torch_index": (str,), "cache_repo": (str,)} | dict.fromkeys(
+    ("engine", "buildah_isolation", "buildah_storage_driver"), (str,)
+)
 
 
 @frozen
