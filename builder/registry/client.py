@@ -15,7 +15,6 @@ from builder.frozen import frozen
 from builder.reference import DEFAULT_REGISTRY, Reference
 from builder.registry.answers import PASSING, in_words, is_loopback, may_pass, nobody_listens, refusal, retry_after
 from builder.registry.auth import Credentials, find_credentials, parse_challenges
-from builder.registry.lean import LeanSession
 from builder.registry.places import Place, place
 from builder.registry.session import session_factory
 from builder.registry.token import Authorization, Token, ask_token, basic
@@ -187,8 +186,7 @@ class Client:
 
     def _session(self) -> Any:
         if not hasattr(self._local, "session"):
-            lean = self.access.new_session is None and is_loopback(self.registry)
-            self._local.session = LeanSession(self._new_session) if lean else self._new_session()
+            self._local.session = self._new_session()
         return self._local.session
 
     def _options(self, url: str) -> dict[str, Any]:

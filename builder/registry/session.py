@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from builder.errors import RegistryError
 from builder.fetch import default_session
-from builder.registry.lean import BLOCK
 
 if TYPE_CHECKING:
     import requests
 
 CA_VARIABLE = "COG_CA_CERT"
+BLOCK = 1 << 20
+"""Bytes of a body that are handed to the system at once."""
 _LONGEST_PATH = 255  # a certificate in base64 is longer
 _PEM = "-----BEGIN CERTIFICATE-----"
 

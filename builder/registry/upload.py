@@ -14,7 +14,7 @@ from builder.errors import RegistryError
 from builder.frozen import frozen
 from builder.registry.answers import PASSING, in_words, may_pass, retry_after
 from builder.registry.client import Client
-from builder.registry.lean import BLOCK
+from builder.registry.session import BLOCK
 from builder.registry.sources import Readable
 
 if TYPE_CHECKING:
