@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -54,6 +55,21 @@ def attempt(
     """Run a program whose failure is an answer too: exit code, output, standard error.  May raise `OSError`."""
     done = subprocess.run(list(argv), input=stdin, capture_output=True, env=env, check=False)
     return done.returncode, done.stdout, done.stderr
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    stdin: int | typing.IO[typing.Any] | None,
+    stdout: int | typing.IO[typing.Any] | None,
+    stderr: int | typing.IO[typing.Any] | None,
+    session: bool,
+) -> subprocess.Popen[bytes]:
+    """Start a program that the caller waits for; with `session`, the terminal's signals do not reach it.
+
+    Streams are as for `subprocess.Popen`.
+    """
+    return subprocess.Popen(list(argv), stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=session)
 
 
 def detach(argv: Sequence[str]) -> bool:
