@@ -24,12 +24,14 @@ from builder.plan import (
     FilesLayer,
     Generated,
     ImageConfig,
+    Interpreter,
     InterpreterLayer,
     Layer,
     Locked,
     Network,
     PackagesLayer,
     Plan,
+    Remote,
     RunLayer,
     RuntimeLayer,
     SecretMount,
@@ -349,3 +351,20 @@ def config_label(config: Config, *, python_version: str = "") -> dict[str, Any]:
 def _weight_label(weight: Weight) -> dict[str, Any]:
     sources = [{name: value for name, value in to_plain(source).items() if value} for source in weight.sources]
     return {"name": weight.name, "target": weight.target, "source": sources}
+
+
+def base_plan(base: DebianBase | ImageBase, *, platform: str, remotes: Sequence[Remote], epoch: int) -> Plan:
+    """The plan of a base alone, for its own programs to be asked before there is a lock."""
+    nothing = Interpreter(path="", version="")
+    lock = Lock(
+        config_hash="",
+        platform=platform,
+        interpreter=nothing,
+        base=base,
+        wheels=(),
+        runtime_version="",
+        runtime_wheels=(),
+    )
+    image = ImageConfig(env=(), entrypoint=(), cmd=(), working_dir="/", exposed_ports=(), labels=())
+    layers = tuple(_base_layers(lock, epoch=epoch))
+    return Plan(platform=platform, epoch=epoch, layers=layers, config=image, remotes=tuple(remotes))

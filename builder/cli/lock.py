@@ -85,6 +85,7 @@ def lock(
                 console=console,
                 keep=keep,
                 base=None if EVERYTHING in upgrade else old,
+                moving=moving.values(),
             )
             _check_names(moving, lock=new)
         else:
@@ -128,9 +129,9 @@ def _old(project: Project, *, check: bool, console: Console) -> Lock | None:
 
 def _check_names(given: Mapping[NormalizedName, str], *, lock: Lock) -> None:
     """Refuse `--upgrade` of what is no package of the model; `given` maps names to how the user wrote them."""
-    known = [wheel.name for wheel in lock.wheels]
+    known = [*(wheel.name for wheel in lock.wheels), *(deb.package for deb in lock.system_packages)]
     for name, written in given.items():
-        if name not in known:
+        if name not in known and written not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise LockError(
                 f"`--upgrade={written}`: the model needs no package of that name",
@@ -157,8 +158,7 @@ def _write(lock: Lock, *, project: Project) -> None:
 
 def _tell(old: Lock | None, new: Lock, *, console: Console) -> None:
     """Say which packages came, went and moved."""
-    before = {wheel.name: wheel.version for wheel in old.wheels} if old else {}
-    after = {wheel.name: wheel.version for wheel in new.wheels}
+    before, after = _versions(old) if old else {}, _versions(new)
     for name in sorted(before.keys() | after.keys()):
         if name not in before:
             console.note(f"added {name} {after[name]}")
@@ -166,3 +166,11 @@ def _tell(old: Lock | None, new: Lock, *, console: Console) -> None:
             console.note(f"removed {name} {before[name]}")
         elif before[name] != after[name]:
             console.note(f"moved {name} {before[name]} to {after[name]}")
+
+
+def _versions(lock: Lock) -> dict[str, str]:
+    """The model's packages, both kinds; a system package that is called as one of Python's is `NAME (Debian)`."""
+    found = {wheel.name: wheel.version for wheel in lock.wheels}
+    for deb in lock.system_packages:
+        found[f"{deb.package} (Debian)" if deb.package in found else deb.package] = deb.version
+    return found

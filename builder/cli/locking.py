@@ -6,12 +6,13 @@ import contextlib
 import datetime as dt
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from builder import __version__
+from builder.cli.asking import opener
 from builder.cli.console import Console
 from builder.cli.project import Project
 from builder.cli.settings import Settings, debian_mirrors
@@ -123,17 +124,26 @@ def resolve(
     console: Console,
     keep: Mapping[str, str] | None = None,
     base: Lock | None = None,
+    moving: Collection[str] = (),
 ) -> Lock:
     """Resolve the project afresh, and remember the result in the store.
 
     `keep` maps names to versions that stay as they are where the requirements still allow it; with `base`, its base
-    and interpreter stay, if they answer the configuration.
+    and interpreter stay, if they answer the configuration, and its system packages but for those in `moving`.
     """
     from builder.resolve.project import World
     from builder.resolve.project import resolve as resolve_project
 
     mirrors = debian_mirrors(settings)
-    world = World(store=store, env=settings.env, mirrors=mirrors, now=dt.datetime.now(dt.UTC), report=console)
+    world = World(
+        store=store,
+        env=settings.env,
+        mirrors=mirrors,
+        now=dt.datetime.now(dt.UTC),
+        report=console,
+        ubuntu=settings.ubuntu_mirrors,
+        open_image=opener(settings=settings, store=store, platform=platform, console=console),
+    )
     lock = resolve_project(
         project.config,
         project=project.root,
@@ -142,6 +152,7 @@ def resolve(
         world=world,
         keep=keep or {},
         old=base,
+        moving=moving,
     )
     text = dumps(lock, folder=project.root)
     store.remember(_KIND, _key(project, settings=settings, platform=platform), text)
@@ -160,6 +171,8 @@ def _key(project: Project, *, settings: Settings, platform: str) -> str:
     indexes = sorted((k, v) for k, v in settings.env.items() if k.startswith(INDEX_VARIABLES))
     root = os.fspath(project.root)
     parts: list[Any] = [project.hash, platform, __version__, settings.mirrors, indexes, files, root]
+    if project.config.system_packages:
+        parts.append(settings.ubuntu_mirrors)
     return hashlib.sha256(canonical_json(parts)).hexdigest()
 
 

@@ -15,9 +15,14 @@ APT_SOURCES = Path("/etc/apt")
 MAX_THREADS = 8
 """More would cost memory, and wait for the disk."""
 
-KNOWN = {"debian_mirror": (str, list), "backend": (str,), "torch_index": (str,), "cache_repo": (str,)} | dict.fromkeys(
-    ("engine", "buildah_isolation", "buildah_storage_driver"), (str,)
-)
+KNOWN = {
+    "debian_mirror": (str, list),
+    "ubuntu_mirror": (str, list),
+    "debian_snapshot": (str,),
+    "backend": (str,),
+    "torch_index": (str,),
+    "cache_repo": (str,),
+} | dict.fromkeys(("engine", "buildah_isolation", "buildah_storage_driver"), (str,))
 
 
 @frozen
@@ -29,6 +34,10 @@ class Settings:
     epoch: int
     mirrors: tuple[str, ...]
     """Debian mirrors of the user's own choice; the host's apt sources follow when a base is resolved."""
+    ubuntu_mirrors: tuple[str, ...] = ()
+    """Mirrors of Ubuntu, for base images that are one; without any, the image's own sources are asked."""
+    snapshot: str = ""
+    """Base URL of a snapshot archive of Debian, for packages that no mirror has any more."""
     backend: str
     threads: int
     platform: str
@@ -54,13 +63,13 @@ def read() -> Settings:
     values = _file(_base(env.get("XDG_CONFIG_HOME"), default=home / ".config") / "cogsmith" / "config.toml")
     if values.get("torch_index"):
         env.setdefault("COGSMITH_TORCH_INDEX", str(values["torch_index"]))
-    mirror = env.get("COGSMITH_DEBIAN_MIRROR") or values.get("debian_mirror")
-    mirrors = mirror if isinstance(mirror, list) else str(mirror or "").split()
     return Settings(
         env=env,
         store_root=cache / "cogsmith",
         epoch=_epoch(env.get("SOURCE_DATE_EPOCH")),
-        mirrors=tuple(str(url).rstrip("/") for url in mirrors),
+        mirrors=_urls(env.get("COGSMITH_DEBIAN_MIRROR") or values.get("debian_mirror")),
+        ubuntu_mirrors=_urls(env.get("COGSMITH_UBUNTU_MIRROR") or values.get("ubuntu_mirror")),
+        snapshot=next(iter(_urls(env.get("COGSMITH_DEBIAN_SNAPSHOT") or values.get("debian_snapshot"))), ""),
         backend=env.get("COGSMITH_BACKEND") or str(values.get("backend", "embedded")),
         threads=min(MAX_THREADS, _processors()),
         platform=env.get("COGSMITH_PLATFORM") or "linux/amd64",
@@ -80,6 +89,12 @@ def _backend_settings(env: Mapping[str, str], values: Mapping[str, object]) -> d
         "storage_driver": env.get("COGSMITH_BUILDAH_STORAGE_DRIVER") or values.get("buildah_storage_driver"),
     }
     return {name: str(value) for name, value in found.items() if value}
+
+
+def _urls(value: object) -> tuple[str, ...]:
+    """One setting that may hold several URLs: a list, or words."""
+    urls = value if isinstance(value, list) else str(value or "").split()
+    return tuple(str(url).rstrip("/") for url in urls)
 
 
 def _base(text: str | None, *, default: Path) -> Path:

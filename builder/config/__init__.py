@@ -132,7 +132,6 @@ def unsupported(config: Config) -> list[str]:
         "build.gpu": config.gpu,
         "build.cuda": config.cuda,
         "build.cudnn": config.cudnn,
-        "build.system_packages": config.system_packages,
         "weights": config.weights,
     }
     return [f"{field} is not supported by this release" for field, value in asked.items() if value]

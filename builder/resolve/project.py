@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -18,8 +18,9 @@ from builder.config.sections import minor_of
 from builder.errors import ConfigError, ResolveError
 from builder.frozen import frozen
 from builder.lock import DebianBase, ImageBase, Lock
-from builder.plan import Interpreter, PythonArchive, Remote
+from builder.plan import Deb, Interpreter, PythonArchive, Remote
 from builder.report import Report
+from builder.resolve.apt.image import OpenImage
 from builder.resolve.packages import Packages
 from builder.resolve.wheels import UnsatisfiableError
 from builder.store import Store
@@ -49,6 +50,10 @@ class World:
     now: dt.datetime
     """With time zone: expired keys and stale release files are refused."""
     report: Report
+    ubuntu: tuple[str, ...] = ()
+    """Mirrors of Ubuntu, for base images that are one."""
+    open_image: OpenImage | None = None
+    """Opens a base for its own apt to be asked; needed for `build.system_packages` only."""
 
 
 def resolve(
@@ -60,13 +65,15 @@ def resolve(
     world: World,
     keep: Mapping[str, str],
     old: Lock | None = None,
+    moving: Collection[str] = (),
 ) -> Lock:
     """Resolve a project for `platform` (`linux/amd64`).
 
     `requirements` is the text of the requirements file, or of `python_packages`, one a line, or what
     `resolve.pyproject.Files.dumps` makes of a `python_project`; paths in it are relative to `project`.  `keep` maps
     package names to versions that stay where they are still allowed; the base of `old` stays if it is one that the
-    configuration asks for.  Raises `ResolveError`, `FetchError` or `RegistryError`.
+    configuration asks for, and so do its system packages but for those named in `moving`.
+    Raises `ResolveError`, `FetchError` or `RegistryError`.
 
     Where the configuration names no Python, a base image decides; else it is the newest of a Debian base for which
     all packages can be had, though the one of `old` comes first.
@@ -105,7 +112,15 @@ def resolve(
     runtime_wheels, runtime_remotes = resolve_runtime(
         python_version=interpreter.minor, platform=platform, store=world.store, env=world.env, report=world.report
     )
-    unique = {remote.sha256: remote for remote in (*remotes, *wheel_remotes, *runtime_remotes)}
+    debs: tuple[Deb, ...] = ()
+    deb_remotes: tuple[Remote, ...] = ()
+    if config.system_packages:
+        from builder.resolve.apt.project import system_packages
+
+        debs, deb_remotes = system_packages(
+            config, base=base, remotes=remotes, platform=platform, world=world, old=old, moving=moving
+        )
+    unique = {remote.sha256: remote for remote in (*remotes, *wheel_remotes, *runtime_remotes, *deb_remotes)}
     return Lock(
         config_hash=config_hash(config, requirements),
         platform=platform,
@@ -115,6 +130,7 @@ def resolve(
         runtime_version=__version__,
         runtime_wheels=runtime_wheels,
         python=archive,
+        system_packages=debs,
         runtime_build=build_id(runtime_files(hash_file=world.store.hash_file)[0]),
         remotes=tuple(sorted(unique.values(), key=lambda remote: (remote.name, remote.sha256))),
     )

@@ -34,9 +34,14 @@ _MAX_RELEASE = 8 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """A signed release as one or more mirrors serve it (equal files only)."""
+    """A signed release as one or more mirrors serve it (equal files only).
+
+    `folder` is where it lies below a mirror: `dists/NAME`, or, of a flat archive, any path.  `data` is the signed text.
+    """
 
     name: str
+    folder: str
+    data: bytes
     release: Release
     mirrors: tuple[str, ...]
 
@@ -98,15 +103,33 @@ def read_indexes(
 
     Raises `ResolveError` when an index is not what its release says; `FetchError` when it cannot be downloaded.
     """
+    index = Index()
+    for offered in suites:
+        texts = index_texts(offered, architecture=architecture, store=store, report=report, new_session=new_session)
+        for text in texts.values():
+            index.add(text, mirrors=offered.mirrors)
+    return index
+
+
+def index_texts(
+    suite: Suite,
+    *,
+    architecture: str,
+    components: Sequence[str] = ("main",),
+    store: Store,
+    report: Report,
+    new_session: Callable[[], requests.Session] = default_session,
+) -> dict[str, bytearray]:
+    """The package indexes of a suite by their paths below its release (`main/binary-amd64/Packages`).
+
+    A flat archive has no `components`, and one index.  Raises as `read_indexes`.
+    """
 
     def get(remote: Remote) -> Path:
         return ensure([remote], store=store, report=report, new_session=new_session)[remote.sha256]
 
-    index = Index()
-    for offered in suites:
-        for text in _packages(offered, architecture=architecture, get=get):
-            index.add(text, mirrors=offered.mirrors)
-    return index
+    folders = _folders(suite, architecture, components=components)
+    return {f"{folder}Packages": _index(suite, folder=folder, get=get) for folder in folders}
 
 
 def indexes_id(suites: Sequence[Suite], *, architecture: str) -> list[list[str]]:
@@ -125,14 +148,19 @@ def find_suite(
     required: bool,
     session: requests.Session,
     now: dt.datetime | None = None,
+    flat: bool = False,
 ) -> Suite | None:
-    """The release `name` of the first mirror that has it, and all mirrors that serve the very same one."""
+    """The release `name` of the first mirror that has it, and all mirrors that serve the very same one.
+
+    That of a `flat` archive lies at the path `name`, and need not say what it is called.
+    """
+    folder = name.strip("./") if flat else f"dists/{name}"
     first: bytes | None = None
     release: Release | None = None
     having: list[str] = []
     problems: list[str] = []
     for mirror in mirrors:
-        url = f"{mirror}/dists/{name}/InRelease"
+        url = "/".join(filter(None, (mirror, folder, "InRelease")))
         try:
             data = read_url(url, session=session)
         except FetchError as problem:
@@ -142,18 +170,19 @@ def find_suite(
             problems.append(f"`{shown(url)}` does not exist")
             continue
         if release is None:
-            release = read_release(data, url=shown(url), keys=keys, now=now)
-            check_suite(release, wanted=name, url=shown(url))
+            release = read_release(data, url=shown(url), keys=keys, now=now, named=not flat)
+            if not flat:
+                check_suite(release, wanted=name, url=shown(url))
             first = data
         if data == first:
             having.append(mirror)
-    if release is None:
+    if release is None or first is None:
         if required:
             raise ResolveError(
                 f"no Debian mirror has the suite `{name}`", details="\n".join(problems), hint=MIRROR_HINT
             )
         return None
-    return Suite(name=name, release=release, mirrors=tuple(having))
+    return Suite(name=name, folder=folder, data=first, release=release, mirrors=tuple(having))
 
 
 def read_url(url: str, *, session: requests.Session) -> bytes | None:
@@ -190,11 +219,9 @@ def shown(url: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def _packages(suite: Suite, *, architecture: str, get: Callable[[Remote], Path]) -> list[bytearray]:
-    return [_index(suite, folder=folder, get=get) for folder in _folders(suite, architecture)]
-
-
-def _folders(suite: Suite, architecture: str) -> list[str]:
+def _folders(suite: Suite, architecture: str, *, components: Sequence[str] = ("main",)) -> list[str]:
+    if not components:
+        return [""]
     known = suite.release.fields.get("Architectures", "").split()
     if architecture not in known:
         raise ResolveError(
@@ -203,24 +230,24 @@ def _folders(suite: Suite, architecture: str) -> list[str]:
     names = [architecture]
     if "all" in known and suite.release.fields.get("No-Support-for-Architecture-all") != "Packages":
         names.append("all")
-    return [f"main/binary-{name}" for name in names]
+    return [f"{component}/binary-{name}/" for component in components for name in names]
 
 
 def _file(suite: Suite, *, folder: str) -> IndexFile:
     files = suite.release.files
-    path = next((f"{folder}/Packages{end}" for end in (".xz", ".gz", "") if f"{folder}/Packages{end}" in files), None)
+    path = next((f"{folder}Packages{end}" for end in (".xz", ".gz", "") if f"{folder}Packages{end}" in files), None)
     if path is None:
-        raise ResolveError(f"the suite `{suite.name}` has no index `{folder}/Packages`")
+        raise ResolveError(f"the suite `{suite.name}` has no index `{folder}Packages`")
     return files[path]
 
 
 def _index(suite: Suite, *, folder: str, get: Callable[[Remote], Path]) -> bytearray:
     file = _file(suite, folder=folder)
     path = file.path
-    bases = [f"{mirror}/dists/{suite.name}" for mirror in suite.mirrors]
+    bases = ["/".join(filter(None, (mirror, suite.folder))) for mirror in suite.mirrors]
     urls = [f"{base}/{path}" for base in bases]
     if suite.release.by_hash:
-        urls = [f"{base}/{folder}/by-hash/SHA256/{file.sha256}" for base in bases] + urls
+        urls = [f"{base}/{folder}by-hash/SHA256/{file.sha256}" for base in bases] + urls
     remote = Remote(sha256=file.sha256, size=file.size, name=f"{suite.name} packages", urls=tuple(urls))
     file_path = get(remote)
     try:

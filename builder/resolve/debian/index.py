@@ -79,6 +79,11 @@ class Index:
         """Names of the packages that every system has (`Essential: yes`), sorted."""
         return sorted(self._essential)
 
+    @property
+    def names(self) -> Iterable[str]:
+        """The names of all packages, in the order of the files."""
+        return self._newest.keys()
+
     def get(self, name: str) -> Package | None:
         """The newest package called `name`."""
         return self._parsed(name) if name in self._newest else None

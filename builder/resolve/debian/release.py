@@ -49,12 +49,12 @@ def archive_keys() -> bytes:
     return (importlib.resources.files("builder") / "data" / "debian-archive-keyring.pgp").read_bytes()
 
 
-def read_release(data: bytes, *, url: str, keys: bytes, now: dt.datetime | None = None) -> Release:
+def read_release(data: bytes, *, url: str, keys: bytes, now: dt.datetime | None = None, named: bool = True) -> Release:
     """Verify the clear signature of `data` by one of `keys` and read what was signed.
 
     `url` is named in errors.  With `now`, keys that have expired are not trusted, and a release past its
-    `Valid-Until` is refused, unless `url` is that of a snapshot (a time stamp is part of its path).  Raises
-    `ResolveError`.
+    `Valid-Until` is refused, unless `url` is that of a snapshot (a time stamp is part of its path).  One that need not
+    be `named` may lack a code name.  Raises `ResolveError`.
     """
     fields = _fields(_verified(data, url=url, keys=keys, now=now))
     files: dict[str, IndexFile] = {}
@@ -62,7 +62,7 @@ def read_release(data: bytes, *, url: str, keys: bytes, now: dt.datetime | None 
         words = line.split()
         if len(words) == 3 and re.fullmatch("[0-9a-f]{64}", words[0]) and words[1].isdigit():
             files[words[2]] = IndexFile(path=words[2], size=int(words[1]), sha256=words[0])
-    if "Codename" not in fields or not files:
+    if (named and "Codename" not in fields) or not files:
         raise ResolveError(f"`{url}` is signed, but is no index of a Debian archive")
     until = fields.get("Valid-Until")
     if now is not None and until and _date(until, url=url) < now and not _SNAPSHOT.search(url):
@@ -70,12 +70,13 @@ def read_release(data: bytes, *, url: str, keys: bytes, now: dt.datetime | None 
             f"`{url}` is valid until {until} only",
             hint="the mirror is no longer updated: use another one, or check this machine's clock",
         )
-    return Release(codename=fields["Codename"], suite=fields.get("Suite", ""), fields=fields, files=files)
+    return Release(codename=fields.get("Codename", ""), suite=fields.get("Suite", ""), fields=fields, files=files)
 
 
 def check_suite(release: Release, *, wanted: str, url: str) -> None:
     """Refuse a genuine release of something else (another suite's file served in place of this one's)."""
-    if wanted not in (release.codename, release.suite):
+    # `buster/updates`, as security updates were called, is the release `buster`.
+    if not {wanted, wanted.partition("/")[0]} & {release.codename, release.suite}:
         raise ResolveError(
             f"`{url}` is the release `{release.codename}`, not `{wanted}`",
             hint="the mirror serves the wrong files: use another one",

@@ -1,0 +1,171 @@
+"""What `build.system_packages` may say, and what was meant where a name is not known.  Pure.
+
+`apt-get install` in Cog's Dockerfile gets these words from a shell, so a line may hold several and an option.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from builder.errors import ConfigError, ResolveError
+from builder.frozen import frozen
+
+_WANTED = re.compile(
+    r"(?P<name>[a-z0-9][a-z0-9+.-]+)(?::(?P<arch>[a-z0-9-]+))?(?:=(?P<version>[A-Za-z0-9.+:~*-]+)|/(?P<suite>[a-z0-9./-]+))?"
+)
+_OPTIONS = {"--no-install-recommends": False, "--install-recommends": True}
+_IDLE = {"-y", "--yes", "--assume-yes", "-q", "-qq", "-qqy"}
+"""Options that say what is done anyway."""
+
+RENAMED: dict[str, tuple[str, ...]] = {
+    "libasound2": ("libasound2t64",),
+    "libatlas-base-dev": ("libopenblas-dev",),
+    "libavcodec-extra57": ("libavcodec-extra",),
+    "libcupti-dev": ("nvidia-cuda-dev",),
+    "libgl1-mesa-glx": ("libgl1",),
+    "libgl1-mesa-dev": ("libgl-dev",),
+    "libgles2-mesa": ("libgles2",),
+    "libegl1-mesa": ("libegl1",),
+    "libglib2.0-0": ("libglib2.0-0t64",),
+    "libglapi-mesa": ("libgl1",),
+    "libjasper1": ("libopencv-dev",),
+    "libjasper-dev": ("libopencv-dev",),
+    "libjpeg62-dev": ("libjpeg-dev",),
+    "libjpeg8-dev": ("libjpeg-dev",),
+    "libmagickwand-6.q16-6": ("libmagickwand-dev",),
+    "libmysqlclient-dev": ("default-libmysqlclient-dev",),
+    "libopenexr23": ("libopenexr-dev",),
+    "libopenexr24": ("libopenexr-dev",),
+    "libopenexr25": ("libopenexr-dev",),
+    "libosmesa6": ("libosmesa6-dev",),
+    "libpng12-0": ("libpng16-16",),
+    "libpng12-dev": ("libpng-dev",),
+    "libpng16-16": ("libpng16-16t64",),
+    "libssl1.0-dev": ("libssl-dev",),
+    "libssl1.0.0": ("libssl3", "libssl3t64"),
+    "libssl1.1": ("libssl3", "libssl3t64"),
+    "libssl3": ("libssl3t64",),
+    "libtiff4-dev": ("libtiff-dev",),
+    "libtiff5": ("libtiff6",),
+    "libtiff5-dev": ("libtiff-dev",),
+    "libtinfo5": ("libtinfo6",),
+    "libncurses5": ("libncurses6",),
+    "libncurses5-dev": ("libncurses-dev",),
+    "libncursesw5-dev": ("libncurses-dev",),
+    "libffi6": ("libffi8",),
+    "libffi7": ("libffi8",),
+    "libicu66": ("libicu-dev",),
+    "libopenmpi3": ("libopenmpi3t64", "libopenmpi40"),
+    "libx264-155": ("libx264-dev",),
+    "libxrender": ("libxrender1",),
+    "netcat": ("netcat-openbsd",),
+    "nvidia-cuda-toolkit-gcc": ("nvidia-cuda-toolkit",),
+    "python": ("python3", "python-is-python3"),
+    "python-dev": ("python3-dev",),
+    "python-opencv": ("python3-opencv",),
+    "python-pip": ("python3-pip",),
+    "python3-distutils": ("python3-setuptools",),
+    "python3-distutils-extra": ("python3-setuptools",),
+    "qt5-default": ("qtbase5-dev",),
+    "software-properties-common": ("gnupg",),
+    "ttf-mscorefonts-installer": ("fonts-liberation",),
+    "ttf-dejavu": ("fonts-dejavu",),
+    "ttf-freefont": ("fonts-freefont-ttf",),
+    "libgconf-2-4": ("dconf-gsettings-backend",),
+    "libappindicator1": ("libayatana-appindicator3-1",),
+    "libwebkit2gtk-4.0-37": ("libwebkit2gtk-4.1-0",),
+    "libavresample-dev": ("libswresample-dev",),
+    "libindicator7": ("libayatana-indicator3-7",),
+}
+"""What packages that models name are called since: those that exist of the new names are pointed out.
+
+From Debian's and Ubuntu's release notes and their transitional packages; `t64` is the transition to 64-bit times."""
+
+
+@frozen
+class Wanted:
+    """One package as the user asks for it; `text` is what apt is told."""
+
+    text: str
+    name: str
+    architecture: str = ""
+    version: str = ""
+    suite: str = ""
+
+
+@frozen
+class Request:
+    """All that is asked for, each once; `recommends` is None where apt's own configuration decides."""
+
+    packages: tuple[Wanted, ...]
+    recommends: bool | None = None
+
+
+def read(lines: Iterable[str]) -> Request:
+    """What the lines of `build.system_packages` ask for; a `ConfigError` with all that are no names of packages."""
+    packages: dict[str, Wanted] = {}
+    recommends: bool | None = None
+    wrong: list[str] = []
+    for word in (word for line in lines for word in line.split()):
+        found = _WANTED.fullmatch(word)
+        if word in _OPTIONS:
+            recommends = _OPTIONS[word]
+        elif word in _IDLE:
+            pass
+        elif found is None or found["name"].endswith("-"):
+            wrong.append(f"`{word}`{_why(word)}")
+        else:
+            groups = {key: found[key] or "" for key in ("name", "version", "suite")}
+            packages[word] = Wanted(text=word, architecture=found["arch"] or "", **groups)
+    if wrong:
+        raise ConfigError(
+            "`build.system_packages` names what is no Debian package",
+            details="\n".join(wrong),
+            hint="write `name`, `name=version`, `name/suite` or `name:architecture`, one a line",
+        )
+    return Request(packages=tuple(packages[text] for text in sorted(packages)), recommends=recommends)
+
+
+def unknown(
+    wanted: Sequence[Wanted], *, names: Callable[[], Sequence[str]], has: Callable[[str], bool], where: str
+) -> ResolveError:
+    """The error for packages that are not in an index of `names`; `where` says whose."""
+    lines = []
+    for item in wanted:
+        heirs = [name for name in RENAMED.get(item.name, ()) if has(name)]
+        if heirs:
+            lines.append(f"`{item.name}` is gone: {' and '.join(f'`{heir}`' for heir in heirs[:1])} takes its place")
+            continue
+        near = _near(item.name, names())
+        lines.append(f"`{item.name}`: did you mean {near}?" if near else f"`{item.name}`")
+    count = f"{len(wanted)} packages of" if len(wanted) > 1 else f"`{wanted[0].name}` of"
+    return ResolveError(
+        f"{count} `build.system_packages` cannot be had in {where}",
+        details="\n".join(lines),
+        hint="correct the names in `cog.yaml`",
+    )
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    # Comparing with tens of thousands of names takes seconds: only with those that begin alike or hold the name.
+    stem = re.sub(r"[0-9.+-]+$", "", name)
+    likely = [other for other in names if other[:2] == name[:2] and abs(len(other) - len(name)) < 6]
+    found = difflib.get_close_matches(name, likely, n=3, cutoff=0.75)
+    inside = [other for other in names if stem and len(stem) > 3 and (other == f"lib{name}" or other == stem)]
+    return " or ".join(f"`{other}`" for other in dict.fromkeys([*inside, *found][:3]))
+
+
+def _why(word: str) -> str:
+    if word.startswith("-"):
+        return ": of apt's options, `--no-install-recommends` alone is understood"
+    if "/" in word and (word.endswith(".deb") or "://" in word):
+        return ": a package file is installed by a command of `build.run`"
+    if word.endswith("-"):
+        return ": a minus at the end would remove it: do that in `build.run`"
+    if word != word.lower():
+        return ": names of packages have no capital letters"
+    if any(sign in word for sign in "*?^$"):
+        return ": patterns are not for a file that is to give the same every time"
+    return ""
