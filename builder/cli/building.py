@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from builder.cli.project import (
     schema_text,
 )
 from builder.cli.settings import Settings
-from builder.plan import BaseLayer, PackagesLayer, Plan, RunLayer
+from builder.plan import BaseLayer, Deb, PackagesLayer, Plan, Remote, RunLayer
 from builder.store import Store, StoredImage
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def build_project(
 
     # A build that keeps its layers in a cache is another thing than one that does not.
     kept = f" kept in {settings.cache_repo}" if settings.cache_repo else ""
+    if settings.backend == "nix":  # whose image is a store path as well
+        kept += f" in Nix's store {settings.backend_settings.get('nix_store', '')}"
 
     def recall(lock_text: str) -> StoredImage | None:
         key = fingerprint(lock_text) + kept
@@ -180,8 +183,8 @@ def _cache(settings: Settings, *, store: Store, console: Console) -> CacheReposi
 def _execution(
     project: Project, *, plan: Plan, options: BuildOptions, settings: Settings, store: Store, console: Console
 ) -> Execution | None:
-    """What commands need, if the plan has any; of the secrets, those that it names."""
-    if not any(isinstance(layer, RunLayer | PackagesLayer) for layer in plan.layers):
+    """What commands need, if the plan has any; of the secrets, those that it names.  And what Nix needs."""
+    if settings.backend != "nix" and not any(isinstance(layer, RunLayer | PackagesLayer) for layer in plan.layers):
         return None
     commands = [layer for layer in plan.layers if isinstance(layer, RunLayer)]
     from builder.backends import Execution
@@ -197,7 +200,21 @@ def _execution(
         fresh=options.fresh,
         debug_shell=options.debug_shell,
         settings=settings.backend_settings,
+        debian=lambda: _debian(settings, store=store, console=console),
     )
+
+
+def _debian(settings: Settings, *, store: Store, console: Console) -> tuple[Sequence[Deb], Sequence[Remote]]:
+    """The packages of a Debian base for this machine."""
+    from builder.cli.settings import debian_mirrors
+    from builder.resolve.debian import resolve_debian
+
+    architecture = settings.host_platform.partition("/")[2]
+    mirrors = debian_mirrors(settings)
+    base, _, remotes = resolve_debian(
+        suite="bookworm", architecture=architecture, mirrors=mirrors, store=store, report=console
+    )
+    return base.debs, remotes
 
 
 def with_options(settings: Settings, options: BuildOptions) -> Settings:
@@ -206,13 +223,15 @@ def with_options(settings: Settings, options: BuildOptions) -> Settings:
         settings,
         epoch=settings.epoch if options.epoch is None else options.epoch,
         backend=options.backend or settings.backend,
-        backend_settings={**settings.backend_settings, **_given(isolation=options.isolation)},
+        backend_settings={**settings.backend_settings, **_of_backends(options)},
         cache_repo=settings.cache_repo if options.cache_repo is None else options.cache_repo,
     )
 
 
-def _given(**values: str | None) -> dict[str, str]:
-    return {name: value for name, value in values.items() if value is not None}
+def _of_backends(options: BuildOptions) -> dict[str, str]:
+    """The options that only one backend knows, by the names of `backends.Execution.settings`."""
+    names = ("isolation", "nix_cache", "nix_sandbox", "nix_store")
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def deliver(image: StoredImage, *, settings: Settings, store: Store, console: Console) -> None:

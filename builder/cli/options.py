@@ -45,6 +45,9 @@ class BuildOptions:
     platform: str | None = None
     backend: str | None = None
     isolation: str | None = None
+    nix_store: str | None = None
+    nix_cache: str | None = None
+    nix_sandbox: str | None = None
     cache_repo: str | None = None
     compression: Compression = "gzip"
     schema_file: Path | None = None
@@ -115,6 +118,9 @@ def _options(values: dict[str, Any]) -> BuildOptions:
         platform=values.pop("platform", None),
         backend=values.pop("backend_name", None),
         isolation=values.pop("isolation", None),
+        nix_store=values.pop("nix_store", None),
+        nix_cache=" ".join(values.pop("nix_cache", ())) or None,
+        nix_sandbox="off" if values.pop("nix_unsandboxed", False) else None,
         cache_repo=_repository(values.pop("cache_repo", None)),
         compression=values.pop("compression", "gzip"),
         schema_file=_schema_file(values),
@@ -197,6 +203,9 @@ _BUILD: list[Callable[[Any], Any]] = [
         type=click.Choice(["auto", "oci", "chroot"]),
         help="How Buildah isolates commands (default: auto, what works here).",
     ),
+    click.option("--nix-store", metavar="DIR", help="Let Nix build in a store of its own below DIR."),
+    click.option("--nix-cache", metavar="URL", multiple=True, help="Take layers from this binary cache of Nix."),
+    click.option("--nix-unsandboxed", is_flag=True, help="Let Nix build without its sandbox, where it has none."),
     click.option(
         "--layer-format",
         "compression",

@@ -22,7 +22,7 @@ KNOWN = {
     "backend": (str,),
     "torch_index": (str,),
     "cache_repo": (str,),
-} | dict.fromkeys(("engine", "buildah_isolation", "buildah_storage_driver"), (str,))
+} | dict.fromkeys(("engine", "buildah_isolation", "buildah_storage_driver", "nix_store", "nix_cache"), (str,))
 
 
 @frozen
@@ -87,6 +87,8 @@ def _backend_settings(env: Mapping[str, str], values: Mapping[str, object]) -> d
     found = {
         "isolation": "oci" if isolation == "rootless" else isolation or values.get("buildah_isolation"),
         "storage_driver": env.get("COGSMITH_BUILDAH_STORAGE_DRIVER") or values.get("buildah_storage_driver"),
+        "nix_store": env.get("COGSMITH_NIX_STORE") or values.get("nix_store"),
+        "nix_cache": env.get("COGSMITH_NIX_CACHE") or values.get("nix_cache"),
     }
     return {name: str(value) for name, value in found.items() if value}
 
