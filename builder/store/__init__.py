@@ -106,6 +106,23 @@ class Store:
                 writer.commit(digest)
         return digest
 
+    def adopt(self, path: Path, digest: str) -> None:
+        """Take in a file that is known to be the blob `digest`: as a hard link where that can be, else as a copy."""
+        target = self.blob_path(digest)
+        with disk.explaining(f"write `{target}`"):
+            size = path.stat().st_size
+            if target.exists() and not disk.has_size(target, size=size):
+                target.unlink()  # damaged
+            try:
+                os.link(path, target)
+            except FileExistsError:
+                return
+            except OSError:  # another file system, or another user's file
+                with self.writer() as writer, path.open("rb", buffering=0) as file:
+                    while chunk := file.read(disk.BUFFER):
+                        writer.write(chunk)
+                    writer.commit(digest)
+
     def partial_blob(self, digest: str, *, report: Report | None = None) -> contextlib.AbstractContextManager[Partial]:
         """A blob's resumable download, to be committed to `blob_path`; waits while another process is at it."""
         return self._partial(disk.hex_of(digest), report=report)
