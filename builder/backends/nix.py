@@ -98,7 +98,7 @@ def _nowhere(titles: Sequence[str]) -> BackendError:
     return BackendError(
         f"the image has {what} from a command, which Nix does not run",
         details="\n".join(titles),
-        hint="`cogsmith build --backend embedded` makes it, here or elsewhere; `--backend nix` then takes it from the local"
+        hint="`cogsmith build --backend embedded` makes it, here or elsewhere; `--backend nix` takes it from the local"
         " store, from the registry of `--cache-repo`, or, by a lock that has its digest, from a `--nix-cache`",
     )
 
