@@ -13,7 +13,16 @@ from builder.cli.completion import ImageName
 from builder.cli.console import Console
 from builder.cli.group import Command
 from builder.cli.options import BuildOptions, project_options
-from builder.cli.running import Place, env_option, environment, given_gpus, gpu_mounts, gpus_option
+from builder.cli.running import (
+    Place,
+    chosen_engine,
+    engine_option,
+    env_option,
+    environment,
+    given_gpus,
+    gpu_mounts,
+    gpus_option,
+)
 from builder.cli.settings import read
 from builder.engine import container
 from builder.errors import InputError
@@ -29,6 +38,7 @@ from builder.store import Store
 )
 @env_option
 @gpus_option
+@engine_option
 @click.option("-p", "--publish", multiple=True, metavar="[HOST:]PORT", help="A port of the command (see the manual).")
 @click.option(
     "--image", "reference", metavar="IMAGE", type=ImageName(), help="An image instead of the current folder's project."
@@ -41,6 +51,7 @@ def exec_(
     *,
     env: tuple[str, ...],
     gpus: str | None,
+    engine_name: str | None,
     publish: tuple[str, ...],
     reference: str | None,
     command: tuple[str, ...],
@@ -50,7 +61,10 @@ def exec_(
 
     Ends with the command's exit code.
     """
-    ctx.exit(run_command(command, reference=reference, env=env, gpus=gpus, publish=publish, options=options))
+    code = run_command(
+        command, reference=reference, env=env, gpus=gpus, engine=engine_name, publish=publish, options=options
+    )
+    ctx.exit(code)
 
 
 def run_command(
@@ -59,6 +73,7 @@ def run_command(
     reference: str | None,
     env: tuple[str, ...],
     gpus: str | None,
+    engine: str | None,
     publish: Iterable[str],
     options: BuildOptions,
 ) -> int:
@@ -71,6 +86,7 @@ def run_command(
     variables = environment(env)
     wanted_gpus = given_gpus(gpus)
     settings = read()
+    runs = chosen_engine(engine, settings=settings)
     console = Console(progress=options.progress)
     store = Store.open(settings.store_root)
     place = Place(settings=settings, store=store, console=console, options=options)
@@ -82,7 +98,7 @@ def run_command(
             mounts = (Mount(target="/src", source=project.root),)
         else:
             image = place.model(reference)
-        return container.run(
+        return runs.run(
             image,
             store=store,
             options=container.Options(

@@ -16,7 +16,7 @@ from typing import Any
 from builder.cli.console import Console, say
 from builder.cli.options import BuildOptions
 from builder.cli.project import Project, read_schema
-from builder.cli.running import Place, given_gpus, gpu_mounts, schema_of, server_env
+from builder.cli.running import Place, chosen_engine, given_gpus, gpu_mounts, schema_of, server_env
 from builder.cli.settings import read
 from builder.engine import client, container, inputs, outputs, server
 from builder.engine.handover import Handover
@@ -37,6 +37,7 @@ class Asked:
     path: Path | None
     env: tuple[str, ...]
     gpus: str | None
+    engine_name: str | None = None
     setup_timeout: float
     with_token: bool = False
     training: bool = False
@@ -52,6 +53,7 @@ def carry_out(asked: Asked, *, options: BuildOptions) -> int:
     env = server_env(asked.env, debug=asked.debug)
     wanted_gpus = given_gpus(asked.gpus)
     settings = read()
+    engine = chosen_engine(asked.engine_name, settings=settings)
     console = Console(progress=options.progress)
     store = Store.open(settings.store_root)
     place = Place(settings=settings, store=store, console=console, options=options)
@@ -81,6 +83,7 @@ def carry_out(asked: Asked, *, options: BuildOptions) -> int:
             options=command,
             arguments=("--x-mode", "train") if asked.training else (),
             setup_timeout=asked.setup_timeout,
+            engine=engine,
             report=console,
             fetch=place.fetch(image),
         )

@@ -18,7 +18,7 @@ from builder.cli.exec import run_command
 from builder.cli.group import Command
 from builder.cli.options import BuildOptions, project_options
 from builder.cli.predicting import Asked, carry_out
-from builder.cli.running import env_option, gpus_option
+from builder.cli.running import engine_option, env_option, gpus_option
 from builder.engine.server import SETUP_TIMEOUT
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,6 +49,7 @@ def inputs_options(function: F) -> F:
     """Inputs, output and container of `run`, `predict` and `train`."""
     for option in (
         gpus_option,
+        engine_option,
         env_option,
         click.option("-o", "--output", "path", type=click.Path(path_type=Path), help="Where the output goes."),
         click.option(
@@ -159,9 +160,16 @@ def run(ctx: click.Context, /, *, publish: tuple[str, ...], options: BuildOption
     if command is None:
         ctx.exit(carry_out(Asked(**values, debug=bool(ctx.obj)), options=options))
     Console().warn(f"`cogsmith run {command[0]}` runs a command: today's name for that is `cogsmith exec`")
-    ctx.exit(
-        run_command(command, reference=None, env=values["env"], gpus=values["gpus"], publish=publish, options=options)
+    code = run_command(
+        command,
+        reference=None,
+        env=values["env"],
+        gpus=values["gpus"],
+        engine=values["engine_name"],
+        publish=publish,
+        options=options,
     )
+    ctx.exit(code)
 
 
 @click.command(cls=Command, hidden=True, epilog="Example: cogsmith predict -i prompt='a cat'   (today: cogsmith run)")

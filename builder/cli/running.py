@@ -18,6 +18,7 @@ from builder.cli.options import BuildOptions
 from builder.cli.project import Project, image_name
 from builder.cli.settings import Settings
 from builder.engine import gpus
+from builder.engine.engines import Engine, engine
 from builder.errors import InputError, SandboxError, SchemaError, StoreError
 from builder.frozen import frozen
 from builder.reference import parse
@@ -31,6 +32,9 @@ PASSED = ("RUST_LOG",)
 env_option = click.option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="A variable of the container.")
 gpus_option = click.option(
     "--gpus", metavar="all|N|device=0,1", help="GPUs of the container (default: all, if cog.yaml says `gpu: true`)."
+)
+engine_option = click.option(
+    "--engine", "engine_name", metavar="embedded|podman", help="Who runs the container (default: embedded)."
 )
 
 
@@ -105,6 +109,11 @@ class Place:
         from builder.cli.base import base_layers
 
         return base_layers(image, store=self.store, settings=self.settings, report=self.console)
+
+
+def chosen_engine(name: str | None, *, settings: Settings) -> Engine:
+    """The engine of `--engine`, else of the settings; `SandboxError` if there is none of that name."""
+    return engine(name or settings.engine)
 
 
 def label(image: StoredImage, name: str) -> str | None:

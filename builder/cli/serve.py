@@ -13,7 +13,16 @@ from builder.cli.completion import ImageName
 from builder.cli.console import Console
 from builder.cli.group import Command
 from builder.cli.options import BuildOptions, project_options
-from builder.cli.running import Place, env_option, given_gpus, gpu_mounts, gpus_option, server_env
+from builder.cli.running import (
+    Place,
+    chosen_engine,
+    engine_option,
+    env_option,
+    given_gpus,
+    gpu_mounts,
+    gpus_option,
+    server_env,
+)
 from builder.cli.settings import read
 from builder.engine import container, server
 from builder.store import Store
@@ -39,6 +48,7 @@ PLAYGROUND_PORT = 9000
 )
 @env_option
 @gpus_option
+@engine_option
 @project_options
 @click.pass_context
 def serve(
@@ -52,6 +62,7 @@ def serve(
     playground_port: int,
     env: tuple[str, ...],
     gpus: str | None,
+    engine_name: str | None,
     options: BuildOptions,
 ) -> None:
     """Serve predictions of IMAGE, or of the current folder's project, until interrupted.
@@ -61,6 +72,7 @@ def serve(
     variables = server_env(env, debug=bool(ctx.obj))
     wanted_gpus = given_gpus(gpus)
     settings = read()
+    engine = chosen_engine(engine_name, settings=settings)
     console = Console(progress=options.progress)
     store = Store.open(settings.store_root)
     place = Place(settings=settings, store=store, console=console, options=options)
@@ -80,6 +92,7 @@ def serve(
             host=host,
             port=port,
             wait=False,
+            engine=engine,
             report=console,
             fetch=place.fetch(image),
         )

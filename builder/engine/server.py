@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from builder.engine import client, container
-from builder.engine.container import Container, Options
+from builder.engine.container import Options
+from builder.engine.engines import Engine, Running
 from builder.engine.unpack import Fetch
 from builder.errors import PredictionError, SandboxError
 from builder.report import Report
@@ -29,7 +30,7 @@ SETUP_TIMEOUT = 300.0
 class Server:
     """A server that answers at `port`; close it."""
 
-    def __init__(self, running: Container, *, port: int, hold: contextlib.ExitStack) -> None:
+    def __init__(self, running: Running, *, port: int, hold: contextlib.ExitStack) -> None:
         self.container = running
         self.port = port
         self._hold = hold
@@ -58,13 +59,15 @@ def start(
     arguments: Sequence[str] = (),
     setup_timeout: float = SETUP_TIMEOUT,
     wait: bool = True,
+    engine: Engine = container,
     report: Report | None = None,
     fetch: Fetch | None = None,
 ) -> Server:
     """Start the image's server and, with `wait`, return when its model is ready.
 
     `port` `None` means any free one.  Options' `command` replaces the image's; `arguments` and `--host HOST` are added
-    to it, the environment gets `PORT`, and it reads nothing.  Raises `PredictionError` when the setup fails.
+    to it, the environment gets `PORT`, and it reads nothing.  `engine` runs the container.  Raises `PredictionError`
+    when the setup fails.
     """
     options = options or Options()
     command = options.command or tuple((image.config.get("config") or {}).get("Cmd") or ())
@@ -77,7 +80,7 @@ def start(
                 env={**options.env, "PORT": str(chosen)},
                 stdin=DEVNULL,
             )
-            running = container.start(image, store=store, options=changed, report=report, fetch=fetch)
+            running = engine.start(image, store=store, options=changed, report=report, fetch=fetch)
             stack.push(lambda kind, *_, running=running: running.close() if kind else None)
             try:
                 if wait:
