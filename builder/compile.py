@@ -5,11 +5,13 @@ A pure function: reads no file, no clock, no environment.  Imports `config`, `lo
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from builder.bytecode import base_bytecode, bytecode_of, compilers_of, has_code
 from builder.config import Config, Weight
 from builder.config.words import expand
 from builder.errors import ConfigError
@@ -18,6 +20,7 @@ from builder.plan import (
     CODECS,
     DEFAULT_EPOCH,
     BaseLayer,
+    Compiler,
     Compression,
     DebianLayer,
     Entry,
@@ -72,18 +75,20 @@ def compile_plan(
     epoch: int = DEFAULT_EPOCH,
     compression: Compression = "gzip",
     network: Network = "host",
+    bytecode: bool = True,
 ) -> Plan:
     """The plan of a project.
 
     `code` and `large` are the project's files (the latter become layers of their own), `runtime` the files of the
     SDK and the server, `schema` the model's OpenAPI document, `version` this release's, for the labels, `network` what
-    commands see of it.
+    commands see of it.  With `bytecode` there are layers of it, if the lock knows what compiles it.
     Raises `ConfigError` if the image would have more layers than a container runtime can mount.
     """
     layers: list[Layer] = list(_base_layers(lock, epoch=epoch))
     if lock.system_packages:
         layers.append(_packages_layer(config, lock=lock, below=layers, epoch=epoch))
     layers += _interpreter_layers(lock, epoch=epoch)
+    compilers = compilers_of(lock) if bytecode else ()
     if len(large) > MAX_LAYERS // 2:
         raise ConfigError(
             f"the project has {len(large)} large files, each a layer of its own; at most {MAX_LAYERS // 2} fit",
@@ -91,13 +96,16 @@ def compile_plan(
         )
     room = MAX_LAYERS - len(large) - 4  # the base, the shared wheels, the runtime, the code
     room -= (lock.python is not None) + bool(lock.system_packages) + len(config.commands) + len(config.pre_install)
+    room -= 3 if compilers else 0  # of the standard library, the shared wheels, the runtime
     if room < 0:
         raise ConfigError(
             f"the image would have {MAX_LAYERS - room} layers; at most {MAX_LAYERS} can be mounted",
             hint="join commands of `build.run` with `&&`, or pack large files into archives",
         )
-    layers += _wheel_layers(lock, epoch=epoch, room=room)
+    layers += _wheel_layers(lock, epoch=epoch, room=room, compilers=compilers)
     layers.append(_runtime_layer(lock, runtime=runtime, epoch=epoch))
+    if compilers:
+        layers += base_bytecode(layers, lock=lock, compilers=compilers)
     image = _image_config(config, lock=lock, schema=schema, version=version)
     _add_commands(
         layers, config=config, env=_command_env(config, image=image, epoch=epoch), epoch=epoch, network=network
@@ -196,19 +204,35 @@ def _interpreter_layers(lock: Lock, *, epoch: int) -> Sequence[Layer]:
     ]
 
 
-def _wheel_layers(lock: Lock, *, epoch: int, room: int) -> list[Layer]:
-    by_size = sorted(lock.wheels, key=lambda wheel: (-wheel.size, wheel.name))
-    large = sorted((w for w in by_size[:room] if w.size >= LARGE_WHEEL), key=lambda wheel: wheel.name)
+def _wheel_layers(lock: Lock, *, epoch: int, room: int, compilers: tuple[Compiler, ...]) -> list[Layer]:
+    large = []
+    for wheel in sorted(lock.wheels, key=lambda wheel: (-wheel.size, wheel.name)):
+        room -= 2 if compilers and has_code(wheel) else 1
+        if wheel.size < LARGE_WHEEL or room < 0:
+            break
+        large.append(wheel)
+    large.sort(key=lambda wheel: wheel.name)
     small = sorted((w for w in lock.wheels if w not in large), key=lambda wheel: wheel.name)
 
     def layer(wheels: Sequence[Wheel], reason: str) -> WheelsLayer:
         return WheelsLayer(prefix=VENV, python=lock.interpreter.minor, wheels=tuple(wheels), epoch=epoch, reason=reason)
 
-    layers: list[Layer] = [
-        layer([wheel], f"{wheel.name} {wheel.version}: large, so a layer that other images share") for wheel in large
-    ]
+    alone = [layer([w], f"{w.name} {w.version}: large, so a layer that other images share") for w in large]
+    layers: list[Layer] = [*alone]
     if small:
         layers.append(layer(small, f"the other Python packages ({len(small)})"))
+    if compilers:
+        layers += [
+            bytecode_of(
+                of, lock=lock, compilers=compilers, reason=f"of {of.wheels[0].name}: its first import is quicker"
+            )
+            for of in alone
+            if has_code(of.wheels[0])
+        ]
+        rest = [*(wheel for wheel in large if not has_code(wheel)), *small]
+        if rest:
+            why = f"of the other Python packages ({len(rest)}): their first import is quicker"
+            layers.append(bytecode_of(layer(rest, ""), lock=lock, compilers=compilers, reason=why))
     return layers
 
 
@@ -251,7 +275,7 @@ def _command_env(config: Config, *, image: ImageConfig, epoch: int) -> tuple[tup
     """The image's environment, but for what only the server reads: no command need run again because of that."""
     given = {name for name, _ in config.environment}
     kept = {name: value for name, value in image.env if name in given or not name.startswith("COG_")}
-    env = {"HOME": "/root", **kept, "SOURCE_DATE_EPOCH": str(epoch)}
+    env = {"HOME": "/root", **kept, "SOURCE_DATE_EPOCH": str(epoch), "COGSMITH_CHECK_BYTECODE": "1"}
     folders = env["PATH"].split(":")
     place = folders.index(f"{VENV}/bin") + 1 if f"{VENV}/bin" in folders else len(folders)
     env["PATH"] = ":".join([*folders[:place], COMMAND_BIN, *folders[place:]])
@@ -269,6 +293,11 @@ def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | Non
     libraries = [f"/usr/lib/{_TRIPLETS[architecture]}", "/usr/local/nvidia/lib64", "/usr/local/nvidia/bin"]
     env["LD_LIBRARY_PATH"] = ":".join([*filter(None, [base_env.get("LD_LIBRARY_PATH", "")]), *libraries])
     env["NVIDIA_DRIVER_CAPABILITIES"] = "all"
+    if lock.cuda is not None:
+        env["NVIDIA_VISIBLE_DEVICES"] = "all"
+        packages = f"{VENV}/lib/python{lock.interpreter.minor}/site-packages"
+        own = [f"{packages}/{folder}" for folder in lock.cuda.libraries]
+        env["LD_LIBRARY_PATH"] = ":".join([*own, env["LD_LIBRARY_PATH"]])
     env |= _environment(config, env=env)
     if config.run:
         env["COG_PREDICT_TYPE_STUB"] = config.run
@@ -281,7 +310,7 @@ def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | Non
     labels |= {
         "run.cog.version": version,
         "run.cog.config": json.dumps(
-            config_label(config, python_version=lock.interpreter.minor), separators=(",", ":")
+            config_label(_with_cuda(config, lock=lock), python_version=lock.interpreter.minor), separators=(",", ":")
         ),
         "run.cog.pip_freeze": "".join(f"{wheel.name}=={wheel.version}\n" for wheel in lock.wheels),
     }
@@ -305,6 +334,14 @@ def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | Non
         user=lock.base.user if isinstance(lock.base, ImageBase) else "",
         annotations=tuple(sorted(annotations.items())),
     )
+
+
+def _with_cuda(config: Config, *, lock: Lock) -> Config:
+    """The configuration with the CUDA and the cuDNN that were decided on, as Cog completes it."""
+    if lock.cuda is None:
+        return config
+    cuda, cudnn = config.cuda or lock.cuda.version, config.cudnn or lock.cuda.cudnn
+    return dataclasses.replace(config, cuda=cuda or None, cudnn=cudnn or None)
 
 
 def _environment(config: Config, *, env: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from builder.frozen import frozen
 PLAN_FORMAT = 1
 """Version of the plan's JSON."""
 
-LAYER_FORMAT = 1
+LAYER_FORMAT = 2
 """Version of the layer bytes (docs/design.md); part of every layer key, raised whenever any byte may change."""
 
 DEFAULT_EPOCH = 1735689600
@@ -205,6 +205,31 @@ class FilesLayer:
 
 
 @frozen
+class Compiler:
+    """An interpreter that compiles on machines of `architecture`: in packages of Debian, or an archive."""
+
+    architecture: str
+    debs: tuple[Deb, ...] = ()
+    archive: PythonArchive | None = None
+
+
+@frozen
+class BytecodeLayer:
+    """The bytecode of the sources in the layer `of`, for and by CPython `version` (`3.11.2`).
+
+    Of a Debian system, that of its standard library.  Wheels count in their order: of two with one path, the last one's
+    is in the image.  `compilers` say what compiles it, and shape nothing: equal versions compile alike.
+    """
+
+    kind: Literal["bytecode"] = "bytecode"
+    version: str
+    of: WheelsLayer | RuntimeLayer | DebianLayer | InterpreterLayer
+    compilers: tuple[Compiler, ...]
+    epoch: int
+    reason: str = ""
+
+
+@frozen
 class SecretMount:
     """A secret that a command sees as a file at `target`; its value is in no plan."""
 
@@ -246,7 +271,15 @@ class PackagesLayer:
 
 
 Layer: TypeAlias = (
-    RunLayer | PackagesLayer | BaseLayer | DebianLayer | InterpreterLayer | WheelsLayer | RuntimeLayer | FilesLayer
+    RunLayer
+    | PackagesLayer
+    | BaseLayer
+    | DebianLayer
+    | InterpreterLayer
+    | WheelsLayer
+    | BytecodeLayer
+    | RuntimeLayer
+    | FilesLayer
 )
 
 
@@ -334,6 +367,10 @@ def title(layer: Layer) -> str:
             return f"{len(layer.wheels)} Python packages"
         case RuntimeLayer():
             return f"cog {layer.version}: SDK and prediction server"
+        case BytecodeLayer(of=DebianLayer() | InterpreterLayer()):
+            return f"bytecode of Python {layer.version}"
+        case BytecodeLayer():
+            return f"bytecode of {title(layer.of)}"
         case FilesLayer(role="weights"):
             return " ".join(f"{layer.root}/{entry.path}" for entry in layer.entries)
         case FilesLayer():
@@ -365,6 +402,10 @@ def chain_link(layer: Layer) -> str:
 
 def _drop_filenames(spec: dict[str, Any]) -> None:
     # A deb's path on a mirror does not shape the layer; a wheel's file name neither (its tags are in WHEEL).
+    # Which machine compiles bytecode does not shape it either.
+    if spec["kind"] == "bytecode":
+        del spec["compilers"], spec["of"]["reason"]
+        _drop_filenames(spec["of"])
     if spec["kind"] == "interpreter":
         del spec["filename"]
     for item in (*spec.get("debs", ()), *spec.get("wheels", ())):

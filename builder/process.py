@@ -9,6 +9,7 @@ import subprocess
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from builder.errors import BackendError, CogsmithError
 
@@ -47,6 +48,29 @@ def run(
     if done.returncode:
         raise error(f"could not {purpose}", details=explain(command, done.returncode, done.stderr, cwd=cwd), hint=hint)
     return done.stdout
+
+
+def convert(
+    argv: Sequence[str],
+    *,
+    purpose: str,
+    source: IO[bytes],
+    target: IO[bytes],
+    env: Mapping[str, str],
+    cwd: Path,
+    hint: str | None = None,
+) -> None:
+    """Run a program from the open file `source` to the open file `target`; `BackendError` as `run` has it."""
+    try:
+        done = subprocess.run(
+            list(argv), stdin=source, stdout=target, stderr=subprocess.PIPE, env=env, cwd=cwd, check=False
+        )
+    except OSError as problem:
+        raise BackendError(f"could not {purpose}: {problem.strerror}", details=argv[0], hint=hint) from problem
+    if done.returncode:
+        raise BackendError(
+            f"could not {purpose}", details=explain(argv[:1], done.returncode, done.stderr, cwd=cwd), hint=hint
+        )
 
 
 def attempt(

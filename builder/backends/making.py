@@ -5,19 +5,24 @@ What all backends that make layers in this process have in common; they differ i
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from builder import oci
 from builder.backends import Execution, Fetch
 from builder.backends.steps import Executed, Executor
 from builder.codec import codec_for
+from builder.engine.platform import MACHINES
 from builder.errors import BackendError, LayerError
 from builder.layers.pack import Packed, pack
 from builder.oci import PackedLayer
 from builder.plan import (
     BaseLayer,
+    BytecodeLayer,
+    Compiler,
     DebianLayer,
     FilesLayer,
     InterpreterLayer,
@@ -34,6 +39,9 @@ from builder.plan import (
 )
 from builder.report import Report
 from builder.store import Store
+
+if TYPE_CHECKING:
+    from builder.backends.compilers import Compilers
 
 LAYER_THREADS = 4
 """At most so many threads work on one layer, for several are made at once and each thread holds pieces of it."""
@@ -80,7 +88,8 @@ def make(
     remotes = [remote for remote in plan.remotes if remote.sha256 in wanted]
     fetched = fetch(remotes) if remotes else {}
     inputs = {**local, **fetched}
-    if missing:
+    with contextlib.ExitStack() as stack:
+        compilers = _compilers([layers[i] for i in missing], inputs=inputs, store=store, stack=stack)
 
         def work(i: int) -> PackedLayer:
             return _make(
@@ -91,11 +100,12 @@ def make(
                 verified=fetched.keys(),
                 threads=min(threads, LAYER_THREADS),
                 report=report,
+                compilers=compilers,
             )
 
         if len(missing) == 1:
             made[missing[0]] = work(missing[0])
-        else:
+        elif missing:
             made.update(_at_once(work, missing, threads=threads))
     for i in commands:
         assert runner is not None
@@ -111,6 +121,24 @@ def make(
             execution=execution,
         )
     return [made[i] for i in range(len(layers))]
+
+
+def _compilers(
+    layers: Sequence[Layer], *, inputs: Mapping[str, Path], store: Store, stack: contextlib.ExitStack
+) -> Compilers | None:
+    """What compiles the bytecode layers among these, if there are any; it lives as long as `stack`."""
+    bytecode = [layer for layer in layers if isinstance(layer, BytecodeLayer)]
+    if not bytecode:
+        return None
+    from builder.backends.compilers import Compilers
+
+    for layer in bytecode:
+        if own_compiler(layer) is None:
+            raise BackendError(
+                f"bytecode is compiled by Python {layer.version}, and the lock names none that runs on this machine",
+                hint="run `cogsmith lock` here, or leave the bytecode out with `--no-bytecode` (another digest)",
+            )
+    return Compilers(inputs=inputs, scratch=stack.enter_context(store.scratch()))
 
 
 def _at_once(work: Callable[[int], PackedLayer], items: Sequence[int], *, threads: int) -> dict[int, PackedLayer]:
@@ -230,10 +258,27 @@ def wanted_downloads(layer: Layer) -> set[str]:
             return {wheel.sha256 for wheel in layer.wheels}
         case InterpreterLayer():
             return {layer.sha256}
+        case BytecodeLayer():
+            return wanted_downloads(layer.of) | _compiler_files(layer)
         case FilesLayer() | BaseLayer() | RunLayer():
             return set()
         case _:
             assert_never(layer)
+
+
+def _compiler_files(layer: BytecodeLayer) -> set[str]:
+    compiler = own_compiler(layer)
+    if compiler is None:
+        return set()
+    archive = {compiler.archive.sha256} if compiler.archive else set()
+    return archive | {deb.sha256 for deb in compiler.debs}
+
+
+def own_compiler(layer: BytecodeLayer) -> Compiler | None:
+    """What of the plan can compile `layer` on this machine, if anything."""
+    system = os.uname()
+    own = MACHINES.get(system.machine) if system.sysname == "Linux" else None
+    return next((compiler for compiler in layer.compilers if compiler.architecture == own), None)
 
 
 def _size(layer: Layer) -> int:
@@ -245,6 +290,8 @@ def _size(layer: Layer) -> int:
             return sum(wheel.size for wheel in layer.wheels)
         case InterpreterLayer():
             return layer.size
+        case BytecodeLayer():
+            return _size(layer.of)
         case FilesLayer():
             return sum(entry.size for entry in layer.entries)
         case BaseLayer():
@@ -264,10 +311,11 @@ def _make(
     verified: Container[str],
     threads: int,
     report: Report,
+    compilers: Compilers | None = None,
 ) -> PackedLayer:
     key = layer_key(layer, compression=plan.compression, codec=plan.codec)
-    # With gzip, systems and interpreters are compressed: wheels bring their own deflate streams, files are stored.
-    compressed = plan.compression == "zstd" or isinstance(layer, DebianLayer | InterpreterLayer)
+    # With gzip, wheels bring their own deflate streams, and files are stored.
+    compressed = plan.compression == "zstd" or isinstance(layer, BytecodeLayer | DebianLayer | InterpreterLayer)
     codec = codec_for(plan.codec, plan.compression if compressed else "plain")
     with store.scratch() as scratch, store.writer(hashing=False) as out:  # the packer hashes what it writes
         if isinstance(layer, DebianLayer) and layer.executed:
@@ -285,6 +333,9 @@ def _make(
                 scratch=scratch,
             )
         else:
+            compile_with = None
+            if isinstance(layer, BytecodeLayer) and compilers is not None:
+                compile_with = compilers.of(layer, compiler=own_compiler(layer))
             packed = pack(
                 to_plain(layer),
                 inputs=inputs,
@@ -294,6 +345,7 @@ def _make(
                 threads=threads,
                 verified=verified,
                 scratch=scratch,
+                compile_with=compile_with,
                 progress=lambda done: report.advance(f"packing {title(layer)}", done, 0),
             )
             report.advance(f"packing {title(layer)}", packed.size, packed.size)

@@ -48,10 +48,14 @@ def open_project(start: Path, *, options: BuildOptions, settings: Settings, cons
 
         for text in options.secrets:
             secrets.parse(text, folder=project.root)
-    if options.cuda_base:
-        console.note(
-            "`--use-cuda-base-image` changes nothing: to have system CUDA, name its image in `build.base_image`"
-        )
+    if options.cuda_base is not None:
+        if not project.config.gpu:
+            console.note("an image with CUDA is for `build.gpu: true` only: the base stays")
+        elif project.config.base_image:
+            console.note("`build.base_image` names the base: it stays")
+        else:
+            changed = dataclasses.replace(project.config, cuda_base=options.cuda_base)
+            project = dataclasses.replace(project, config=changed)
     if options.cog_base and not project.config.base_image:
         reference = cog_base(project, registry=settings.registry)
         console.note(f"building on {reference}")
@@ -109,6 +113,7 @@ def build_project(
             version=__version__,
             schema=schema,
             network=options.network,
+            bytecode=options.bytecode,
         )
 
     # A build that keeps its layers in a cache is another thing than one that does not.

@@ -21,7 +21,7 @@ from builder.plan import Compression, Network
 F = TypeVar("F", bound=Callable[..., Any])
 Progress: TypeAlias = Literal["auto", "tty", "plain", "quiet"]
 PROGRESS = ("auto", "tty", "plain", "quiet")
-EXCLUSIVE = ("use_cog_base_image", "use_cuda_base_image", "dockerfile")
+EXCLUSIVE = ("use_cog_base_image", "use_cuda_base_image", "base", "dockerfile")
 LAST_EPOCH = 2**33 - 1
 """The largest time that a tar header of ours can hold."""
 
@@ -50,6 +50,7 @@ class BuildOptions:
     nix_sandbox: str | None = None
     cache_repo: str | None = None
     compression: Compression = "gzip"
+    bytecode: bool = True
     schema_file: Path | None = None
     skip_schema: bool = False
     epoch: int | None = None
@@ -61,7 +62,7 @@ IDLE = {
     "separate_weights": "`--separate-weights` changes nothing: each large file is a layer of its own in every image",
     "strip": "`--strip` changes nothing: wheels go into the image as their authors published them, which is what lets "
     "images share layers",
-    "precompile": "`--precompile` changes nothing: what is compiled, and how, is the same in every image",
+    "precompile": "`--precompile` changes nothing: bytecode is in every image (`--no-bytecode` leaves it out)",
 }
 
 
@@ -103,13 +104,13 @@ def _options(values: dict[str, Any]) -> BuildOptions:
             "`--dockerfile` is not for Cogsmith, which builds without Dockerfiles: build yours with another tool, and "
             "name the image in `build.base_image` of cog.yaml"
         )
-    cuda = values.pop("use_cuda_base_image")
+    cuda, base = values.pop("use_cuda_base_image"), values.pop("base")
     timestamp = values.pop("timestamp", None)
     return BuildOptions(
         file=values.pop("file"),
         progress=_progress(values.pop("progress")),
         cog_base=values.pop("use_cog_base_image"),
-        cuda_base=None if cuda in (None, "auto") else cuda != "false",
+        cuda_base=base == "cuda" if base else None if cuda in (None, "auto") else cuda != "false",
         secrets=values.pop("secret", ()),
         network=values.pop("network", "host"),
         debug_shell=values.pop("debug_shell", False),
@@ -123,6 +124,7 @@ def _options(values: dict[str, Any]) -> BuildOptions:
         nix_sandbox="off" if values.pop("nix_unsandboxed", False) else None,
         cache_repo=_repository(values.pop("cache_repo", None)),
         compression=values.pop("compression", "gzip"),
+        bytecode=not values.pop("no_bytecode", False),
         schema_file=_schema_file(values),
         skip_schema=values.pop("skip_schema_validation", False),
         epoch=None if timestamp in (None, -1) else timestamp,
@@ -167,9 +169,14 @@ _PROJECT: list[Callable[[Any], Any]] = [
         help="Build on r8.im/cog-base, or never.",
     ),
     click.option(
+        "--base",
+        type=click.Choice(["cuda", "debian"]),
+        help="What a GPU model stands on: an image of nvidia/cuda, or our Debian (default: what its packages need).",
+    ),
+    click.option(
         "--use-cuda-base-image",
         metavar="auto|true|false",
-        help="Build on nvidia/cuda (default: auto, where the packages do not bring their own CUDA).",
+        help="As --base cuda (true) and --base debian (false).",
     ),
     click.option("--dockerfile", metavar="FILE", hidden=True, help="Not supported: name an image in build.base_image."),
 ]
@@ -195,6 +202,9 @@ _BUILD: list[Callable[[Any], Any]] = [
         help="Share layers with other machines: take them from this repository, and keep there what is made.",
     ),
     click.option("--debug-shell", is_flag=True, help="Open a shell where a command of build.run fails."),
+    click.option(
+        "--no-bytecode", is_flag=True, help="Leave bytecode out: smaller, and slower to start."
+    ),
     click.option("--openapi-schema", metavar="FILE", help="Take the model's schema from FILE instead of its source."),
     click.option("--separate-weights", is_flag=True, help="As every build does: large files are layers of their own."),
     click.option("--backend", "backend_name", metavar="NAME", help="Who makes the layers (default: embedded)."),

@@ -144,6 +144,7 @@ def get_plan(
         epoch=settings.epoch,
         compression=options.compression,
         network=options.network,
+        bytecode=options.bytecode,
     )
 
 

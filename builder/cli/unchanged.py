@@ -31,6 +31,7 @@ def fingerprint(
     version: str,
     schema: str = "",
     network: Network = "host",
+    bytecode: bool = True,
 ) -> str:
     """sha256 over all that decides the image: configuration, lock, files, epoch, platform, compression, release.
 
@@ -45,6 +46,7 @@ def fingerprint(
         settings.epoch,
         project_hash,
         schema,
+        bytecode,
         network if config.commands or config.pre_install else "",
         hashlib.sha256(lock_text.encode()).hexdigest(),
         to_plain(known),

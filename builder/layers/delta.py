@@ -35,7 +35,8 @@ RULES = {
     "capabilities": "of extended attributes, `security.capability` stays",
     "volatile": "what differs from run to run is as the lower layers have it (`tree.VOLATILE`)",
     "mounts": "places of mounts are as the lower layers have them; so are folders made for nothing but them",
-    "bytecode": "`__pycache__` is left out, and what it replaces of the lower layers' is deleted: it would be stale",
+    "bytecode": "`__pycache__` is left out, and what it replaces of the lower layers' is deleted: it would be stale;"
+    " so is that of each source that changed or went",
     "machine-id": "`/etc/machine-id` is emptied",
     "links": "names of one file are hard links to the first of them, unless the lower layers have that one already",
     "rejoined": "names of one file below that changed alike are hard links: an overlay parts them when it copies",
@@ -103,6 +104,7 @@ class _Delta:
 
     def members(self) -> list[Member]:
         self._compare()
+        self._drop_stale()
         self._rejoin()
         for path in [*self._kept, *self._gone]:
             self._keep_parents(path)
@@ -183,6 +185,20 @@ class _Delta:
         elif old is None or not self._same(node, old):
             self._keep(path, node)
         return None
+
+    def _drop_stale(self) -> None:
+        """Delete the lower layers' bytecode of sources that changed: it is never compared with them (PEP 552)."""
+        gone = set(self._gone)
+        for path in [*self._kept, *self._gone]:
+            folder, slash, name = path.rpartition("/")
+            cache = f"{folder}{slash}__pycache__"
+            if not name.endswith(".py") or cache in gone:
+                continue
+            for other in self._lower.names(cache):
+                stale = f"{cache}/{other}"
+                if other.startswith(name.removesuffix("py")) and other.endswith(".pyc") and stale not in gone:
+                    gone.add(stale)
+                    self._gone.append(stale)
 
     def _keep(self, path: str, node: Node) -> None:
         check_path(path, whiteouts=False)

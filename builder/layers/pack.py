@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builder.errors import LayerError
 from builder.layers.reader import PIECE
 from builder.layers.tar import Member
 from builder.layers.writer import Codec, Output, Packed, write_layer
+
+if TYPE_CHECKING:
+    from builder.layers.bytecode import Compile
 
 __all__ = ["Codec", "Packed", "pack", "write_layer"]
 
@@ -29,15 +32,17 @@ def pack(
     verified: Container[str] = (),
     progress: Callable[[int], None] | None = None,
     scratch: Path | None = None,
+    compile_with: Compile | None = None,
 ) -> Packed:
     """Write the layer `spec` (the JSON form of a pure layer of the plan) to `out`.
 
     `inputs` maps sha256 (hex) to the local file of each wheel, package or project file that `spec` names; all are
     verified while they are read, but for the wheels in `verified` (sha256), whose hash the caller has just checked: of
-    those, the CRC-32 of each file.  `progress` is told how many bytes of content are done.  What Debian packages hold
-    is kept meanwhile in unnamed files in `scratch` (default: the system's folder for temporary files).  Raises
-    `LayerError` for an input that is missing, changed, damaged or hostile, or where there is no room; what was written
-    to `out` till then is of no use.
+    those, the CRC-32 of each file.  `progress` is told how many bytes of content are done.  What Debian packages hold,
+    and bytecode, is kept meanwhile in unnamed files in `scratch` (default: the system's folder for temporary files).
+    Bytecode is compiled by `compile_with`, an interpreter of the version that `spec` names.  Raises `LayerError` for an
+    input that is missing, changed, damaged or hostile, or where there is no room; what was written to `out` till then
+    is of no use.
     """
     kind = spec["kind"]
     members: Iterable[Member]
@@ -65,6 +70,18 @@ def pack(
         from builder.layers.debian import debian_members
 
         members = debian_members(spec, inputs, threads, scratch)
+    elif kind == "bytecode":
+        from builder.layers.bytecode import bytecode_members
+
+        if compile_with is None:
+            raise LayerError("the packer was given no interpreter to compile bytecode with")
+        if spec["of"]["kind"] in ("wheels", "runtime"):
+            verify([h for h in _hashes(spec["of"]) if h not in verified], inputs=inputs, threads=threads)
+        elif spec["of"]["kind"] == "interpreter":
+            verify([spec["of"]["sha256"]], inputs=inputs, threads=1)
+        members = bytecode_members(
+            spec, inputs=inputs, compile_with=compile_with, threads=threads, scratch=scratch, progress=progress
+        )
     else:
         raise LayerError(f"the packer makes no layers of kind `{kind}`")
     return write_layer(
@@ -73,7 +90,7 @@ def pack(
         codec=codec,
         compression=compression,
         epoch=spec["epoch"],
-        compress=kind in ("debian", "interpreter"),
+        compress=kind in ("bytecode", "debian", "interpreter"),
         threads=threads,
         progress=progress,
     )

@@ -12,6 +12,11 @@ from builder.layers.files import entry_members, generated_members, relative
 from builder.layers.tar import Member
 from builder.layers.wheel import Scheme, install
 
+CHECKING = (
+    'import _imp, os; os.environ.get("COGSMITH_CHECK_BYTECODE") and setattr(_imp, "check_hash_based_pycs", "always")'
+)
+"""Bytecode is compared with its source where that variable is set, as it is for commands: they may change sources."""
+
 
 def runtime_members(spec: Mapping[str, Any], *, inputs: Mapping[str, Path]) -> list[Member]:
     """The members of a `RuntimeLayer` in its JSON form.
@@ -53,6 +58,6 @@ def _skeleton(spec: Mapping[str, Any]) -> list[Member]:
         link("bin/python", python),
         link("bin/python3", "python"),
         link(f"bin/python{minor}", "python"),
-        file(f"lib/python{minor}/site-packages/cogsmith.pth", f"{spec['root'].rstrip('/')}/sdk\n"),
+        file(f"lib/python{minor}/site-packages/cogsmith.pth", f"{spec['root'].rstrip('/')}/sdk\n{CHECKING}\n"),
         link("lib64", "lib"),
     ]

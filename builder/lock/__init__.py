@@ -6,10 +6,11 @@ The text is a PEP 751 lock of the model's wheels, readable by other tools, with 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from builder.frozen import frozen
 from builder.oci import PackedLayer
-from builder.plan import BaseLayer, Deb, Interpreter, PythonArchive, Remote, Wheel
+from builder.plan import BaseLayer, Compiler, Deb, Interpreter, PythonArchive, Remote, Wheel
 
 FILE_NAME = "pylock.cog.toml"
 LOCK_FORMAT = 1
@@ -51,6 +52,29 @@ class ImageBase:
 
 
 @frozen
+class Cuda:
+    """The decision on CUDA (`builder.cuda_matrix.decide`) of a model with `build.gpu`, and why it is that.
+
+    `version` (`12.8`) and `cudnn` (`9`) are empty where nothing uses them; `source` is what the version follows from.
+    """
+
+    version: str = ""
+    cudnn: str = ""
+    source: Literal["wheels", "table", "config", "default"] = "wheels"
+    base: Literal["none", "runtime", "devel", "given"] = "none"
+    """Which image of NVIDIA's is below; `given`: that of `build.base_image`, whatever it is."""
+    image: str = ""
+    """Its reference, for `runtime` and `devel`."""
+    driver: str = ""
+    """The oldest driver that runs it."""
+    gpus: tuple[str, ...] = ()
+    """Compute capabilities that PyTorch has code for, where they are known."""
+    libraries: tuple[str, ...] = ()
+    """Folders of libraries below `site-packages` that the loader has to be told of."""
+    reasons: tuple[str, ...] = ()
+
+
+@frozen
 class Lock:
     """Everything that was read from the world, by hash.
 
@@ -71,6 +95,10 @@ class Lock:
     """What the interpreter comes from, where it is not the base's own."""
     system_packages: tuple[Deb, ...] = ()
     """Those of `build.system_packages` and all that they need and the base has not, in any order."""
+    cuda: Cuda | None = None
+    """With `build.gpu`."""
+    compilers: tuple[Compiler, ...] = ()
+    """What compiles bytecode where the image's own Python cannot: it is in a foreign base, or for other machines."""
     layers: tuple[tuple[str, PackedLayer], ...] = ()
     remotes: tuple[Remote, ...] = ()
 

@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit
 import tomli_w
 
 from builder.errors import LockError
-from builder.lock import LOCK_FORMAT, DebianBase, ImageBase, Lock
+from builder.lock import LOCK_FORMAT, Cuda, DebianBase, ImageBase, Lock
 from builder.lock.tables import array, malformed, mapping, read, table, text
 from builder.oci import PackedLayer
-from builder.plan import Deb, Interpreter, PythonArchive, Remote, Wheel
+from builder.plan import Compiler, Deb, Interpreter, PythonArchive, Remote, Wheel
 
 OWN = "tool.cogsmith"
 
@@ -54,6 +54,8 @@ def dumps(lock: Lock, *, folder: Path | None) -> str:
             if lock.system_packages
             else {}
         ),
+        **({"cuda": table(lock.cuda)} if lock.cuda else {}),
+        **({"compilers": [_compiler(item, remotes=remotes) for item in lock.compilers]} if lock.compilers else {}),
         "layers": [{"key": key, **table(packed)} for key, packed in lock.layers],
         "remotes": [table(remote) for remote in others],
     }
@@ -99,6 +101,11 @@ def loads(source: str, *, folder: Path | None) -> Lock:
         if "python" in own
         else None,
         system_packages=_read_files(Deb, own.get("system-packages"), where=f"{OWN}.system-packages", remotes=remotes),
+        cuda=read(Cuda, own["cuda"], where=f"{OWN}.cuda") if "cuda" in own else None,
+        compilers=tuple(
+            _read_compiler(item, where=at, remotes=remotes)
+            for at, item in array(own.get("compilers"), where=f"{OWN}.compilers")
+        ),
         layers=tuple(_read_layer(item, at=at) for at, item in array(own.get("layers"), where=f"{OWN}.layers")),
         remotes=tuple(sorted(set(remotes), key=lambda remote: (remote.name, remote.sha256))),
     )
@@ -114,6 +121,10 @@ def _items(lock: Lock) -> Iterable[Deb | Wheel | PythonArchive]:
     if isinstance(lock.base, DebianBase):
         yield from lock.base.debs
     yield from lock.system_packages
+    for compiler in lock.compilers:
+        yield from compiler.debs
+        if compiler.archive:
+            yield compiler.archive
 
 
 def _remote_name(item: Deb | Wheel | PythonArchive) -> tuple[str, int]:
@@ -190,6 +201,23 @@ def _read_files(kind: type[Item], data: Any, *, where: str, remotes: list[Remote
             remotes.append(read(Remote, found, where=at))
         items.append(item)
     return tuple(items)
+
+
+def _compiler(compiler: Compiler, *, remotes: Mapping[str, Remote]) -> dict[str, Any]:
+    files = {"debs": [_file(deb, remotes=remotes) for deb in compiler.debs]} if compiler.debs else {}
+    if compiler.archive:
+        files["archive"] = [_file(compiler.archive, remotes=remotes)]
+    return {"architecture": compiler.architecture, **files}
+
+
+def _read_compiler(data: Mapping[str, Any], *, where: str, remotes: list[Remote]) -> Compiler:
+    return Compiler(
+        architecture=text(data, "architecture", where=where),
+        debs=_read_files(Deb, data.get("debs"), where=f"{where}.debs", remotes=remotes),
+        archive=next(
+            iter(_read_files(PythonArchive, data.get("archive"), where=f"{where}.archive", remotes=remotes)), None
+        ),
+    )
 
 
 def _base(base: DebianBase | ImageBase, *, remotes: Mapping[str, Remote]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from builder.lock import DebianBase, ImageBase, Lock
+from builder.lock import Cuda, DebianBase, ImageBase, Lock
 from builder.oci import PackedLayer
-from builder.plan import BaseLayer, Deb, Interpreter, PythonArchive, Remote, Wheel, to_plain
+from builder.plan import BaseLayer, Compiler, Deb, Interpreter, PythonArchive, Remote, Wheel, to_plain
 
 
 def dumps(lock: Lock) -> str:
@@ -32,10 +32,23 @@ def loads(text: str) -> Lock:
             "wheels": tuple(Wheel(**wheel) for wheel in data["wheels"]),
             "runtime_wheels": tuple(Wheel(**wheel) for wheel in data["runtime_wheels"]),
             "system_packages": tuple(Deb(**deb) for deb in data.get("system_packages", ())),
+            "cuda": _cuda(data.get("cuda")),
+            "compilers": tuple(_compiler(compiler) for compiler in data["compilers"]),
             "layers": tuple((key, PackedLayer(**packed)) for key, packed in data["layers"]),
             "remotes": tuple(Remote(**{**remote, "urls": tuple(remote["urls"])}) for remote in data["remotes"]),
         }
     )
+
+
+def _cuda(data: Mapping[str, Any] | None) -> Cuda | None:
+    if data is None:
+        return None
+    return Cuda(**{**data, **{name: tuple(data[name]) for name in ("gpus", "libraries", "reasons")}})
+
+
+def _compiler(data: Mapping[str, Any]) -> Compiler:
+    archive = PythonArchive(**data["archive"]) if data["archive"] else None
+    return Compiler(**{**data, "debs": tuple(Deb(**deb) for deb in data["debs"]), "archive": archive})
 
 
 def _base(kind: str, data: Mapping[str, Any]) -> DebianBase | ImageBase:

@@ -13,7 +13,9 @@ from builder.errors import ConfigError
 from builder.lock import DebianBase, ImageBase, Lock
 from builder.plan import (
     BaseLayer,
+    BytecodeLayer,
     Codec,
+    Compiler,
     Deb,
     DebianLayer,
     Entry,
@@ -21,6 +23,7 @@ from builder.plan import (
     Generated,
     Interpreter,
     Plan,
+    PythonArchive,
     RunLayer,
     RuntimeLayer,
     SecretMount,
@@ -31,9 +34,16 @@ from builder.plan import (
 )
 
 DEB = Deb(package="tini", version="0.19", architecture="amd64", filename="pool/tini.deb", size=3, sha256="d" * 64)
+PYTHON = dataclasses.replace(DEB, package="python3.11-minimal", version="3.11.2", sha256="e" * 64)
 SMALL = Wheel(name="six", version="1.17.0", filename="six.whl", size=11_000, sha256="1" * 64)
 OTHER = Wheel(name="attrs", version="25.1", filename="attrs.whl", size=60_000, sha256="2" * 64)
-LARGE = Wheel(name="torch", version="2.13.0", filename="torch.whl", size=LARGE_WHEEL, sha256="3" * 64)
+LARGE = Wheel(
+    name="torch",
+    version="2.13.0",
+    filename="torch-2.13.0-cp311-cp311-linux_x86_64.whl",
+    size=LARGE_WHEEL,
+    sha256="3" * 64,
+)
 SERVER = Wheel(name="fastapi", version="0.1", filename="fastapi.whl", size=9, sha256="4" * 64)
 CODE = Entry(path="run.py", size=10, sha256="5" * 64)
 WEIGHTS = Entry(path="weights/model.bin", size=20_000_000, sha256="6" * 64)
@@ -44,7 +54,7 @@ LOCK = Lock(
     config_hash="0" * 64,
     platform="linux/amd64",
     interpreter=Interpreter(path="/usr/bin/python3.11", version="3.11.2"),
-    base=DebianBase(suite="bookworm", architecture="amd64", debs=(DEB,)),
+    base=DebianBase(suite="bookworm", architecture="amd64", debs=(DEB, PYTHON)),
     wheels=(SMALL, LARGE, OTHER),
     runtime_version="0.1.0",
     runtime_wheels=(SERVER,),
@@ -73,10 +83,10 @@ def compile_it(config: Config = CONFIG, *, lock: Lock = LOCK, **given: object) -
 
 
 def test_layers_in_image_order() -> None:
-    layers = [dataclasses.replace(layer, reason="") for layer in compile_it().layers]
+    layers = [dataclasses.replace(layer, reason="") for layer in compile_it(bytecode=False).layers]
     epoch = 1735689600
     assert layers == [
-        DebianLayer(suite="bookworm", architecture="amd64", debs=(DEB,), epoch=epoch),
+        DebianLayer(suite="bookworm", architecture="amd64", debs=(DEB, PYTHON), epoch=epoch),
         WheelsLayer(prefix="/opt/venv", python="3.11", wheels=(LARGE,), epoch=epoch),
         WheelsLayer(prefix="/opt/venv", python="3.11", wheels=(OTHER, SMALL), epoch=epoch),
         RuntimeLayer(
@@ -121,7 +131,8 @@ def test_at_most_a_hundred_layers() -> None:
         dataclasses.replace(LARGE, name=f"w{i:03}", size=LARGE_WHEEL + i, sha256=f"{i:064}") for i in range(300)
     )
     made = compile_it(lock=dataclasses.replace(LOCK, wheels=wheels), large=[WEIGHTS] * 10)
-    assert len(made.layers) == MAX_LAYERS
+    assert len(made.layers) in (MAX_LAYERS - 1, MAX_LAYERS)  # a wheel comes with its bytecode, or not at all
+    assert len(compile_it(lock=dataclasses.replace(LOCK, wheels=wheels), bytecode=False).layers) == MAX_LAYERS
     shared = [layer for layer in made.layers if isinstance(layer, WheelsLayer) and len(layer.wheels) > 1]
     assert len(shared) == 1
     assert max(w.size for w in shared[0].wheels) < min(
@@ -129,6 +140,44 @@ def test_at_most_a_hundred_layers() -> None:
     )
     with pytest.raises(ConfigError, match="large files"):
         compile_it(large=[WEIGHTS] * 51)
+
+
+def bytecode_of(plan: Plan) -> list[BytecodeLayer]:
+    return [layer for layer in plan.layers if isinstance(layer, BytecodeLayer)]
+
+
+def test_bytecode_stands_beside_what_it_is_of() -> None:
+    library = dataclasses.replace(LARGE, name="nvidia-x", filename="nvidia_x-1-py3-none-manylinux2014_x86_64.whl")
+    plan = compile_it(lock=dataclasses.replace(LOCK, wheels=(SMALL, LARGE, library)))
+    torch, others, python, runtime = bytecode_of(plan)
+    assert isinstance(torch.of, WheelsLayer)
+    assert torch.of.wheels == (LARGE,)
+    assert isinstance(others.of, WheelsLayer)
+    assert others.of.wheels == (library, SMALL)  # in the order of their layers: the last of a path is in the image
+    assert isinstance(python.of, DebianLayer)
+    assert python.of.debs == (PYTHON,)
+    assert runtime.of == dataclasses.replace(next(x for x in plan.layers if isinstance(x, RuntimeLayer)), reason="")
+    assert {layer.version for layer in bytecode_of(plan)} == {"3.11.2"}
+    assert {layer.compilers for layer in bytecode_of(plan)} == {(Compiler(architecture="amd64", debs=(PYTHON,)),)}
+    assert not bytecode_of(compile_it(bytecode=False))
+    assert not bytecode_of(compile_it(lock=dataclasses.replace(LOCK, base=IMAGE_BASE)))
+
+
+def test_bytecode_of_a_wheel_is_shared() -> None:
+    """By all with this wheel and this version of Python, whatever else they have and whoever compiles."""
+
+    def keys(lock: Lock) -> set[str]:
+        layers = bytecode_of(compile_it(lock=lock))
+        return {layer_key(layer, compression="gzip", codec=Codec()) for layer in layers}
+
+    archive = PythonArchive(filename="x", size=1, sha256="8" * 64)
+    among = dataclasses.replace(
+        LOCK, wheels=(LARGE, OTHER), compilers=(Compiler(architecture="arm64", archive=archive),)
+    )
+    alone = dataclasses.replace(LOCK, wheels=(LARGE,))
+    assert keys(alone) < keys(among)
+    newer = dataclasses.replace(LOCK.interpreter, version="3.11.3")
+    assert not keys(alone) & keys(dataclasses.replace(alone, interpreter=newer)) - keys(LOCK)
 
 
 def test_environment_and_contract() -> None:
@@ -227,7 +276,7 @@ def with_commands(**changes: object) -> Config:
 def test_commands_run_after_the_packages_and_before_the_weights() -> None:
     plan = compile_it(with_commands(), network="none")
     assert [type(layer).__name__ for layer in plan.layers] == [
-        *("DebianLayer", "WheelsLayer", "WheelsLayer", "RuntimeLayer"),
+        *("DebianLayer", "WheelsLayer", "WheelsLayer", *["BytecodeLayer"] * 2, "RuntimeLayer", *["BytecodeLayer"] * 2),
         *("RunLayer", "RunLayer", "RunLayer", "FilesLayer", "FilesLayer"),
     ]
     first, second, third = commands_of(plan)
@@ -250,7 +299,7 @@ def test_the_key_of_a_command_holds_all_that_is_below_it() -> None:
 
     before = keys(with_commands())
     assert len(before[0]) == 64
-    assert len(commands_of(compile_it(with_commands()))[0].below) == 4
+    assert len(commands_of(compile_it(with_commands()))[0].below) == 8
     assert keys(with_commands()) == before
     assert keys(with_commands(), code=[], large=[], schema=None) == before  # what is above does not count
     assert keys(with_commands(train="run.py:train")) == before
@@ -274,5 +323,5 @@ def test_the_key_of_a_command_holds_all_that_is_below_it() -> None:
 
 def test_too_many_commands() -> None:
     config = dataclasses.replace(CONFIG, commands=tuple(Command(command=f"true {i}") for i in range(MAX_LAYERS)))
-    with pytest.raises(ConfigError, match="the image would have 105 layers"):
+    with pytest.raises(ConfigError, match="the image would have 108 layers"):
         compile_it(config)

@@ -24,14 +24,17 @@ ALLOWED: dict[str, set[str]] = {
     "process": set(),
     "frozen": set(),
     "plan": set(),
+    "data": set(),
     "oci": {"plan"},
     "config": {"plan"},
     "lock": {"config", "oci", "plan"},
+    "cuda_matrix": {"data", "lock", "plan"},
     "schema": set(),
     "inflate": set(),
     "layers": set(),
     "codec": {"layers", "plan"},
-    "compile": {"config", "lock", "plan"},
+    "bytecode": {"lock", "plan"},
+    "compile": {"bytecode", "config", "lock", "plan"},
     "store": {"oci", "plan", "reference"},
     "fetch": {"plan", "store"},
     "layout": {"inflate", "oci", "plan", "reference", "store"},
@@ -39,6 +42,8 @@ ALLOWED: dict[str, set[str]] = {
     "registry": {"fetch", "inflate", "oci", "plan", "process", "reference", "store"},
     "resolve": {
         "config",
+        "cuda_matrix",
+        "data",
         "fetch",
         "inflate",
         "layers",
@@ -58,6 +63,7 @@ ALLOWED: dict[str, set[str]] = {
         "backends",
         "compile",
         "config",
+        "cuda_matrix",
         "emit",
         "engine",
         "fetch",
@@ -77,7 +83,7 @@ ALLOWED: dict[str, set[str]] = {
 
 # No stage below `cli` looks at these on its own: they are handed down.
 FORBIDDEN_BELOW_CLI = {"os.environ", "os.getenv", "time.time", "datetime.now", "datetime.utcnow", "datetime.today"}
-PURE = {"plan", "compile", "oci", "lock", "config", "schema"}
+PURE = {"plan", "bytecode", "compile", "cuda_matrix", "data", "oci", "lock", "config", "schema"}
 EFFECTS = {"subprocess", "socket", "requests", "urllib.request", "http.client", "sqlite3", "tempfile"}
 
 

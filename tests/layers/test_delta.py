@@ -195,6 +195,17 @@ def test_bytecode() -> None:
     }  # fmt: skip
     made = delta(Changes(nodes=nodes), lower=lower, epoch=EPOCH)
     assert paths(made) == ["__pycache__", "__pycache__/.wh.m.pyc", "m.py", "p"]
+    # What nobody compiled again would be taken for that of the new source.
+    names = ("m.cpython-311.pyc", "m.cpython-312.pyc", "mm.cpython-311.pyc", "n.cpython-311.pyc", "o.cpython-311.pyc")
+    lower = Tree(
+        {"d": folder(), **{f"d/{name}.py": file(b"old") for name in ("m", "mm", "n", "o")}}
+        | {"d/__pycache__": folder(), **{f"d/__pycache__/{name}": file() for name in names}}
+    )
+    nodes = {"d": folder(), "d/m.py": file(b"new"), "d/mm.py": file(b"old")}
+    made = delta(Changes(nodes=nodes, hidden={"d/n.py"}), lower=lower, epoch=EPOCH)
+    gone = [path.rpartition(".wh.")[2] for path in paths(made) if ".wh." in path]
+    assert sorted(gone) == sorted(["n.py", *names[:2], names[3]])
+    assert "d/m.py" in paths(made)
 
 
 def test_machine_id() -> None:

@@ -20,14 +20,14 @@ from builder.plan import Codec, Compression
 
 DIFF_IDS = {
     "files": "sha256:fb247f93abb931d931203b7699f3bf46c702998549ec45ae10cde401067ff59f",
-    "runtime": "sha256:1ce62d522db8237b1dc4da914c3cb5481a6cb3ffcad95f6e2157a0e53a8ae71d",
+    "runtime": "sha256:b3739bc97f4c32de3eeee2e5fd0131034f5c69f7df7f940e0f99f97a6da84931",
     "wheels": "sha256:f10c13221b679e6c039e03acb88dd4145b331cadf6548c597633255817a20d34",
 }
 DIGESTS = {
     ("files", "gzip"): "sha256:1cf37b9e0c14c3cbb507adc65eed69bef3f43fa1b86c14831e10b6048f4e359f",
     ("files", "zstd"): "sha256:ed5ef3edaf00cbfda778adbb249a7544a183e3bb00f335ae4c8ff605e8b2083f",
-    ("runtime", "gzip"): "sha256:ef37091dcac28e98fae6759cf8184307dd086f11cafe6cd3a8cf45ba3d23e7d5",
-    ("runtime", "zstd"): "sha256:bb716d1874b8dfeed05c190fcf430a52550b08c26eec476f510e9e9f44a32149",
+    ("runtime", "gzip"): "sha256:aee610035099f7e410a00169e7f50862bfcc10928a6290d3ffcd66fccdad63c5",
+    ("runtime", "zstd"): "sha256:90f4da71b6b78f1e297541f3af07774a2c39749cce0768b2bd50972b7f1026e4",
     ("wheels", "gzip"): "sha256:457e1f9437697a96261dd7f8e151739a2e79f4ddf761f6dceb37f0f321ab8ea0",
     ("wheels", "zstd"): "sha256:e5bcc5149b4413c340c91e89beb1c912d5ca6a696400245977a016ef0faffdd9",
 }

@@ -49,6 +49,12 @@ def layer_tree(blob: bytes) -> Tree:
     return tree
 
 
+def layer_files(blob: bytes) -> dict[str, bytes]:
+    """What the files in a layer hold, by path."""
+    with tarfile.open(fileobj=io.BytesIO(blob)) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+
+
 def installed_tree(tool: str, wheels: Sequence[Path], *, folder: Path) -> Tree:
     """Install with `uv` or `pip` into a new environment of Python 3.11 at `folder`, and say what came to it."""
     python = folder / "bin/python"

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from builder.lock import DebianBase, ImageBase, Lock, quick
+from builder.lock import Cuda, DebianBase, ImageBase, Lock, quick
 from builder.oci import PackedLayer
-from builder.plan import BaseLayer, Deb, Interpreter, PythonArchive, Remote, Wheel
+from builder.plan import BaseLayer, Compiler, Deb, Interpreter, PythonArchive, Remote, Wheel
 
 WHEEL = Wheel(name="six", version="1", filename="six.whl", size=1, sha256="1" * 64)
 LAYER = BaseLayer(digest="sha256:a", diff_id="sha256:b", size=3, media_type="tar", reason="why")
@@ -24,6 +24,21 @@ LOCK = Lock(
     runtime_wheels=(WHEEL, WHEEL),
     python=PythonArchive(filename="cpython.tar.gz", size=6, sha256="3" * 64),
     system_packages=(DEB,),
+    compilers=(
+        Compiler(architecture="amd64", debs=(DEB,)),
+        Compiler(architecture="arm64", archive=PythonArchive(filename="c.tar.gz", size=7, sha256="4" * 64)),
+    ),
+    cuda=Cuda(
+        version="12.8",
+        cudnn="9",
+        source="table",
+        base="devel",
+        image="nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04",
+        driver="525.60.13",
+        gpus=("8.0", "8.6"),
+        libraries=("nvidia/cublas/lib",),
+        reasons=("one", "another"),
+    ),
     layers=(("key", PackedLayer(digest="sha256:c", diff_id="sha256:d", size=4, media_type="tar")),),
     remotes=(Remote(sha256="1" * 64, size=1, name="six.whl", urls=("https://one", "https://two")),),
 )
@@ -50,6 +65,7 @@ def test_round_trip(lock: Lock) -> None:
 
 def test_every_field_is_covered() -> None:
     """A field with its default everywhere would hide that it is lost."""
-    for value in (LOCK, IMAGE):
+    for value in (LOCK, IMAGE, LOCK.cuda):
+        assert value is not None
         for field in dataclasses.fields(value):
             assert getattr(value, field.name) != field.default, field.name
