@@ -79,6 +79,8 @@ class Config:
     gpu: bool = False
     cuda: str | None = None
     cudnn: str | None = None
+    cuda_base: bool | None = None
+    """Not in the file: whether the command line wants an image of NVIDIA's below (`--base`), or none."""
     sdk_version: str | None = None
     environment: tuple[tuple[str, str], ...] = ()
     """In the order of the file."""
@@ -123,15 +125,14 @@ def config_hash(config: Config, requirements_text: str) -> str:
         "sdk_version": config.sdk_version,
         "system_packages": list(config.system_packages),
     }
+    if config.cuda_base is not None:
+        data["cuda_base"] = config.cuda_base
     return hashlib.sha256(canonical_json(data)).hexdigest()
 
 
 def unsupported(config: Config) -> list[str]:
     """What the configuration asks for that this release cannot act on, one line each."""
     asked = {
-        "build.gpu": config.gpu,
-        "build.cuda": config.cuda,
-        "build.cudnn": config.cudnn,
         "weights": config.weights,
     }
     return [f"{field} is not supported by this release" for field, value in asked.items() if value]

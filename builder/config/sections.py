@@ -116,6 +116,10 @@ def _fields(reader: Reader, values: dict[str, Node], *, field: str, given: bool)
         cudnn=text("cudnn"),
         sdk_version=_sdk_version(reader, values.get("sdk_version")),
     )
+    if not found.gpu:
+        for key in ("cuda", "cudnn"):
+            if key in values:
+                reader.warn(f"`{field}.{key}` counts with `gpu: true` only", values[key])
     if found.python_requirements and found.python_packages:
         both = "only one of python_packages or python_requirements can be set, not both"
         reader.fail("build", both, node=values["python_packages"])

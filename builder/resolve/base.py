@@ -52,7 +52,38 @@ def resolve_image_base(
     A local path is relative to `project`.  The layers are read once for each digest: what they hold is remembered.
     Raises `ResolveError` if the image has no such Python or no glibc, else what the registry or the layout raises.
     """
+    base, interpreter = resolve_bare_base(
+        reference,
+        project=project,
+        python_version=python_version,
+        platform=platform,
+        store=store,
+        env=env,
+        report=report,
+    )
+    if interpreter is None:
+        raise no_python(reference, python_version=python_version)
+    return base, interpreter
+
+
+def resolve_bare_base(
+    reference: str,
+    *,
+    project: Path,
+    python_version: str | None,
+    platform: str,
+    store: Store,
+    env: Mapping[str, str],
+    report: Report,
+    glibc: str | None = None,
+) -> tuple[ImageBase, Interpreter | None]:
+    """As `resolve_image_base`; no interpreter where the image has none at all.
+
+    With `glibc` it is known that the image has that and no Python: its layers are neither fetched nor read.
+    """
     found = _find(reference, project=project, platform=platform, store=store, env=env, report=report)
+    if glibc is not None:
+        return _image_base(reference, found=found, glibc=glibc), None
     key = f"{FORMAT} {found.descriptor.digest}"
     memo = store.memo(_MEMO, key)
     if memo is None:
@@ -133,7 +164,7 @@ def _env(config: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
 
 def _choose(
     contents: Contents, *, reference: str, python_version: str | None, env: Sequence[tuple[str, str]]
-) -> Interpreter:
+) -> Interpreter | None:
     if contents.musl and not contents.glibc:
         raise ResolveError(
             f"the base image `{reference}` is built on musl, for which most packages have no wheels",
@@ -144,19 +175,29 @@ def _choose(
     known = ", ".join(f"{found.version} (`{found.path}`)" for found in contents.interpreters)
     wanted = ".".join((python_version or "").split(".")[:2])
     fitting = [found for found in contents.interpreters if not wanted or found.minor == wanted]
+    if not contents.interpreters:
+        return None
     if not fitting:
         raise ResolveError(
-            f"the base image `{reference}` has no Python {wanted}".rstrip(),
-            details=f"it has {known}" if known else None,
-            hint=f"set `python_version` to one that it has, or choose an image with Python {wanted}".rstrip()
-            if known
-            else f"choose an image that has Python, such as `python:{wanted or '3.13'}-slim`",
+            f"the base image `{reference}` has no Python {wanted}",
+            details=f"it has {known}",
+            hint=f"set `python_version` to one that it has, or choose an image with Python {wanted}",
         )
     # What a shell would find first; images put the Python that they are about in front.
     folders = dict(env).get("PATH", "").split(":")
     order = {folder.rstrip("/"): at for at, folder in reversed(list(enumerate(folders)))}
     exact = [found for found in fitting if found.version == python_version]
     return min(exact or fitting, key=lambda found: (order.get(found.path.rpartition("/")[0], len(order)), found.path))
+
+
+def no_python(reference: str, *, python_version: str | None) -> ResolveError:
+    """The error for a base image without the Python that is wanted."""
+    wanted = ".".join((python_version or "").split(".")[:2])
+    return ResolveError(
+        f"the base image `{reference}` has no Python {wanted}".rstrip(),
+        hint="name one in `build.python_version`, which is then a layer of its own; or choose an image that has Python,"
+        f" such as `python:{wanted or '3.13'}-slim`",
+    )
 
 
 def _image_base(reference: str, *, found: _Found, glibc: str) -> ImageBase:

@@ -9,7 +9,7 @@ from builder.config import Config
 from builder.frozen import frozen
 from builder.plan import Remote, Wheel
 from builder.report import Report
-from builder.resolve import foreign, pyproject
+from builder.resolve import cuda, foreign, pyproject
 from builder.resolve.graph import Graph
 from builder.resolve.locked import resolve_locked
 from builder.resolve.python import resolve_python
@@ -62,7 +62,7 @@ class Packages:
             locked=locked,
             declared=declared,
             requires_python=requires,
-            accelerator=_accelerator(config),
+            accelerator=cuda.accelerator(config, text=text),
             store=store,
             env=env,
             report=report,
@@ -96,10 +96,3 @@ class Packages:
             env=self.env,
             report=self.report,
         )
-
-
-def _accelerator(config: Config) -> str:
-    """Which builds of PyTorch suit: those for a CPU, for a CUDA that was asked for; of a GPU alone that is unknown."""
-    if not config.gpu:
-        return "cpu"
-    return "cu" + "".join(config.cuda.split(".")[:2]) if config.cuda else ""

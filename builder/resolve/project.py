@@ -17,10 +17,11 @@ from builder.config import Config, config_hash, debian_pythons, debian_suite
 from builder.config.sections import minor_of
 from builder.errors import ConfigError, ResolveError
 from builder.frozen import frozen
-from builder.lock import DebianBase, ImageBase, Lock
+from builder.lock import Cuda, DebianBase, ImageBase, Lock
 from builder.plan import Deb, Interpreter, PythonArchive, Remote
 from builder.report import Report
 from builder.resolve.apt.image import OpenImage
+from builder.resolve import cuda
 from builder.resolve.packages import Packages
 from builder.resolve.wheels import UnsatisfiableError
 from builder.store import Store
@@ -85,21 +86,32 @@ def resolve(
     )
     pythons = _pythons(config, allowed=packages.requires_python, old=old)
     troubles: list[UnsatisfiableError] = []
+    decision: Cuda | None = None
     for python in pythons:
         asked = dataclasses.replace(config, python_version=python)
-        if old is not None and _answers(old, config=asked, platform=platform):
-            base, interpreter, archive, remotes = old.base, old.interpreter, old.python, _base_remotes(old)
-        else:
-            base, interpreter, archive, remotes = _base(asked, project=project, platform=platform, world=world)
+        image, tried, kept = cuda.first_image(asked, old=old), set[str](), keep
         try:
-            wheels, wheel_remotes = packages.resolve(
-                interpreter.version,
-                platform=platform,
-                glibc=base.glibc if isinstance(base, ImageBase) else GLIBC[base.suite],
-                keep=keep,
-            )
+            while True:
+                if old is not None and _answers(old, config=asked, platform=platform, image=image):
+                    base, interpreter, archive, remotes = old.base, old.interpreter, old.python, _base_remotes(old)
+                else:
+                    base, interpreter, archive, remotes = _base(
+                        asked, project=project, platform=platform, world=world, image=image
+                    )
+                wheels, wheel_remotes = packages.resolve(
+                    interpreter.version,
+                    platform=platform,
+                    glibc=base.glibc if isinstance(base, ImageBase) else GLIBC[base.suite],
+                    keep=kept,
+                )
+                decision = cuda.decide(asked, wheels=wheels, remotes=wheel_remotes, platform=platform, world=world)
+                if decision is None or decision.image == image or image in tried:
+                    break
+                # What the packages are decides what they stand on, and that which of their files fit.
+                tried.add(image)
+                image, kept = decision.image, {wheel.name: wheel.version for wheel in wheels}
         except UnsatisfiableError as problem:
-            troubles.append(problem)
+            troubles.append(cuda.explained(problem, text=packages.text, python=python))
             continue
         break
     else:
@@ -130,6 +142,7 @@ def resolve(
         runtime_version=__version__,
         runtime_wheels=runtime_wheels,
         python=archive,
+        cuda=decision,
         system_packages=debs,
         runtime_build=build_id(runtime_files(hash_file=world.store.hash_file)[0]),
         remotes=tuple(sorted(unique.values(), key=lambda remote: (remote.name, remote.sha256))),
@@ -174,13 +187,14 @@ def _none_fits(pythons: Sequence[str | None], *, troubles: Sequence[ResolveError
     )
 
 
-def _answers(old: Lock, *, config: Config, platform: str) -> bool:
+def _answers(old: Lock, *, config: Config, platform: str, image: str) -> bool:
     """Whether the base of `old` is one that `config` asks for."""
     if old.platform != platform or config.python_minor not in (None, old.interpreter.minor):
         return False
     if isinstance(old.base, ImageBase):
-        return old.base.reference == config.base_image and ":" not in old.base.reference.split("/")[0]
-    return not config.base_image
+        wanted = config.base_image or image
+        return old.base.reference == wanted and ":" not in old.base.reference.split("/")[0]
+    return not config.base_image and not image
 
 
 def _base_remotes(old: Lock) -> tuple[Remote, ...]:
@@ -191,23 +205,35 @@ def _base_remotes(old: Lock) -> tuple[Remote, ...]:
 
 
 def _base(
-    config: Config, *, project: Path, platform: str, world: World
+    config: Config, *, project: Path, platform: str, world: World, image: str = ""
 ) -> tuple[DebianBase | ImageBase, Interpreter, PythonArchive | None, tuple[Remote, ...]]:
-    if config.base_image:
-        from builder.resolve.base import resolve_image_base
+    """What the image stands on; `image` is what CUDA needs there, where the configuration names none."""
+    python = config.python_version or ""
+    if config.base_image or image:
+        from builder.resolve.base import no_python, resolve_bare_base
 
-        base, interpreter = resolve_image_base(
-            config.base_image,
+        reference = config.base_image or image
+        base, interpreter = resolve_bare_base(
+            reference,
             project=project,
             python_version=config.python_version,
             platform=platform,
             store=world.store,
             env=world.env,
             report=world.report,
+            glibc=cuda.known_glibc(reference),
         )
         world.store.remember(BASE_PLACE, base.digest, str(project))
-        return base, interpreter, None, ()
-    python = config.python_version or ""
+        if interpreter is not None:
+            return base, interpreter, None, ()
+        if not python:
+            raise no_python(reference, python_version=None)
+        from builder.resolve.interpreter import resolve_interpreter
+
+        interpreter, archive, remote = resolve_interpreter(
+            python, platform=platform, store=world.store, env=world.env, report=world.report
+        )
+        return base, interpreter, archive, (remote,)
     suite = debian_suite(python)
     from builder.resolve.debian import resolve_debian
 

@@ -1,0 +1,1 @@
+"""What ships with a release as data, and the readers of it."""
