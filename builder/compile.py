@@ -6,7 +6,6 @@ A pure function: reads no file, no clock, no environment.  Imports `config`, `lo
 from __future__ import annotations
 
 import dataclasses
-import dataclasses
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -299,11 +298,6 @@ def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | Non
         packages = f"{VENV}/lib/python{lock.interpreter.minor}/site-packages"
         own = [f"{packages}/{folder}" for folder in lock.cuda.libraries]
         env["LD_LIBRARY_PATH"] = ":".join([*own, env["LD_LIBRARY_PATH"]])
-    if lock.cuda is not None:
-        env["NVIDIA_VISIBLE_DEVICES"] = "all"
-        packages = f"{VENV}/lib/python{lock.interpreter.minor}/site-packages"
-        own = [f"{packages}/{folder}" for folder in lock.cuda.libraries]
-        env["LD_LIBRARY_PATH"] = ":".join([*own, env["LD_LIBRARY_PATH"]])
     env |= _environment(config, env=env)
     if config.run:
         env["COG_PREDICT_TYPE_STUB"] = config.run
@@ -340,14 +334,6 @@ def _image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | Non
         user=lock.base.user if isinstance(lock.base, ImageBase) else "",
         annotations=tuple(sorted(annotations.items())),
     )
-
-
-def _with_cuda(config: Config, *, lock: Lock) -> Config:
-    """The configuration with the CUDA and the cuDNN that were decided on, as Cog completes it."""
-    if lock.cuda is None:
-        return config
-    cuda, cudnn = config.cuda or lock.cuda.version, config.cudnn or lock.cuda.cudnn
-    return dataclasses.replace(config, cuda=cuda or None, cudnn=cudnn or None)
 
 
 def _with_cuda(config: Config, *, lock: Lock) -> Config:

@@ -174,11 +174,6 @@ _PROJECT: list[Callable[[Any], Any]] = [
         help="What a GPU model stands on: an image of nvidia/cuda, or our Debian (default: what its packages need).",
     ),
     click.option(
-        "--base",
-        type=click.Choice(["cuda", "debian"]),
-        help="What a GPU model stands on: an image of nvidia/cuda, or our Debian (default: what its packages need).",
-    ),
-    click.option(
         "--use-cuda-base-image",
         metavar="auto|true|false",
         help="As --base cuda (true) and --base debian (false).",

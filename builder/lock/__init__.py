@@ -75,29 +75,6 @@ class Cuda:
 
 
 @frozen
-class Cuda:
-    """The decision on CUDA (`builder.cuda_matrix.decide`) of a model with `build.gpu`, and why it is that.
-
-    `version` (`12.8`) and `cudnn` (`9`) are empty where nothing uses them; `source` is what the version follows from.
-    """
-
-    version: str = ""
-    cudnn: str = ""
-    source: Literal["wheels", "table", "config", "default"] = "wheels"
-    base: Literal["none", "runtime", "devel", "given"] = "none"
-    """Which image of NVIDIA's is below; `given`: that of `build.base_image`, whatever it is."""
-    image: str = ""
-    """Its reference, for `runtime` and `devel`."""
-    driver: str = ""
-    """The oldest driver that runs it."""
-    gpus: tuple[str, ...] = ()
-    """Compute capabilities that PyTorch has code for, where they are known."""
-    libraries: tuple[str, ...] = ()
-    """Folders of libraries below `site-packages` that the loader has to be told of."""
-    reasons: tuple[str, ...] = ()
-
-
-@frozen
 class Lock:
     """Everything that was read from the world, by hash.
 
@@ -122,8 +99,6 @@ class Lock:
     """With `build.gpu`."""
     compilers: tuple[Compiler, ...] = ()
     """What compiles bytecode where the image's own Python cannot: it is in a foreign base, or for other machines."""
-    cuda: Cuda | None = None
-    """With `build.gpu`."""
     layers: tuple[tuple[str, PackedLayer], ...] = ()
     remotes: tuple[Remote, ...] = ()
 

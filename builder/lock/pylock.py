@@ -56,7 +56,6 @@ def dumps(lock: Lock, *, folder: Path | None) -> str:
         ),
         **({"cuda": table(lock.cuda)} if lock.cuda else {}),
         **({"compilers": [_compiler(item, remotes=remotes) for item in lock.compilers]} if lock.compilers else {}),
-        **({"cuda": table(lock.cuda)} if lock.cuda else {}),
         "layers": [{"key": key, **table(packed)} for key, packed in lock.layers],
         "remotes": [table(remote) for remote in others],
     }
@@ -107,7 +106,6 @@ def loads(source: str, *, folder: Path | None) -> Lock:
             _read_compiler(item, where=at, remotes=remotes)
             for at, item in array(own.get("compilers"), where=f"{OWN}.compilers")
         ),
-        cuda=read(Cuda, own["cuda"], where=f"{OWN}.cuda") if "cuda" in own else None,
         layers=tuple(_read_layer(item, at=at) for at, item in array(own.get("layers"), where=f"{OWN}.layers")),
         remotes=tuple(sorted(set(remotes), key=lambda remote: (remote.name, remote.sha256))),
     )

@@ -34,22 +34,10 @@ def loads(text: str) -> Lock:
             "system_packages": tuple(Deb(**deb) for deb in data.get("system_packages", ())),
             "cuda": _cuda(data.get("cuda")),
             "compilers": tuple(_compiler(compiler) for compiler in data["compilers"]),
-            "cuda": _cuda(data.get("cuda")),
             "layers": tuple((key, PackedLayer(**packed)) for key, packed in data["layers"]),
             "remotes": tuple(Remote(**{**remote, "urls": tuple(remote["urls"])}) for remote in data["remotes"]),
         }
     )
-
-
-def _cuda(data: Mapping[str, Any] | None) -> Cuda | None:
-    if data is None:
-        return None
-    return Cuda(**{**data, **{name: tuple(data[name]) for name in ("gpus", "libraries", "reasons")}})
-
-
-def _compiler(data: Mapping[str, Any]) -> Compiler:
-    archive = PythonArchive(**data["archive"]) if data["archive"] else None
-    return Compiler(**{**data, "debs": tuple(Deb(**deb) for deb in data["debs"]), "archive": archive})
 
 
 def _cuda(data: Mapping[str, Any] | None) -> Cuda | None:

@@ -20,8 +20,8 @@ from builder.frozen import frozen
 from builder.lock import Cuda, DebianBase, ImageBase, Lock
 from builder.plan import Deb, Interpreter, PythonArchive, Remote
 from builder.report import Report
-from builder.resolve.apt.image import OpenImage
 from builder.resolve import cuda
+from builder.resolve.apt.image import OpenImage
 from builder.resolve.packages import Packages
 from builder.resolve.wheels import UnsatisfiableError
 from builder.store import Store

@@ -24,17 +24,6 @@ LOCK = Lock(
     runtime_wheels=(WHEEL, WHEEL),
     python=PythonArchive(filename="cpython.tar.gz", size=6, sha256="3" * 64),
     system_packages=(DEB,),
-    cuda=Cuda(
-        version="12.8",
-        cudnn="9",
-        source="table",
-        base="devel",
-        image="nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04",
-        driver="525.60.13",
-        gpus=("8.0", "8.6"),
-        libraries=("nvidia/cublas/lib",),
-        reasons=("one", "another"),
-    ),
     compilers=(
         Compiler(architecture="amd64", debs=(DEB,)),
         Compiler(architecture="arm64", archive=PythonArchive(filename="c.tar.gz", size=7, sha256="4" * 64)),
