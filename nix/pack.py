@@ -2,9 +2,7 @@
 
 import json
 import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 THREADS = 4
@@ -63,6 +61,9 @@ def compiling(layer, compiler, inputs):
         return {}
     if compiler is None:
         fail("the lock names no interpreter for this machine that compiles bytecode\nhint: run `cogsmith lock` here")
+
+    import subprocess
+    import tempfile
 
     from builder.layers.pythons import unpack_interpreter
 

@@ -6,6 +6,7 @@ Runs no command: a layer that comes from one is taken by its digest, from the lo
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
@@ -211,7 +212,7 @@ def _read(plan: Plan, folder: Path, *, absent: Container[str], store: Store, rep
 
 def _keep(plan: Plan, out: str, *, layers: Sequence[PackedLayer], running: Tools, tool: Tool, store: Store) -> None:
     """Keep the image from Nix's garbage collector for as long as Cogsmith's store has its manifest."""
-    roots = store.root / "nix" / "roots"
+    roots = store.root / "nix" / "roots" / hashlib.sha256(tool.place.encode()).hexdigest()[:12]
     comments = [title(layer) for layer in plan.layers]
     config = oci.image_config(plan.config, platform=plan.platform, epoch=plan.epoch, layers=layers, comments=comments)
     manifest = oci.image_manifest(config.descriptor, layers=layers, annotations=plan.config.annotations)

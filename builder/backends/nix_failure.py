@@ -33,9 +33,8 @@ def explained(
         name, want, got = found[1], _hex(found[2]), _hex(found[3])
         return _mismatch(plan, name=name, want=want, got=got, known=known)
     if any(mark in text for mark in _FULL):
-        where = tool.private or tool.own or "/nix/store"
         hint = "free some space (`nix-store --gc` helps, with the same `--store`), or name a place with `--nix-store`"
-        return StoreError(f"no space left for the Nix store in `{where}`", details=details, hint=hint)
+        return StoreError(f"no space left for the Nix store in `{tool.place}`", details=details, hint=hint)
     own = [line.split(_MARK, 1)[1] for line in text.splitlines() if _MARK in line]
     if own:
         hints = [line.removeprefix("hint: ") for line in own if line.startswith("hint: ")]

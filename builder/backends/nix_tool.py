@@ -35,7 +35,6 @@ class Tool:
     begin there and not with `/nix`.  None of both: the machine's, by the daemon where there is one.
     """
 
-    version: tuple[int, ...]
     private: Path | None = None
     own: Path | None = None
     caches: tuple[str, ...] = ()
@@ -45,6 +44,11 @@ class Tool:
     def folder(self) -> str:
         """What store paths begin with."""
         return f"{self.own}/store" if self.own else FOLDER
+
+    @property
+    def place(self) -> str:
+        """The folder whose store it is, for people and for telling one from another."""
+        return str(self.private or self.own or "/nix")
 
     def physical(self, path: str) -> Path:
         """Where a store path is on this disk."""
@@ -59,6 +63,7 @@ class Tool:
         settings = {
             "sandbox": "false" if self.own else "true",
             "sandbox-fallback": "false",
+            "sandbox-paths": "",  # not even a shell, which some packages of Nix put there
             "build-users-group": "",
             "max-jobs": str(_jobs()),
             "substitute": "true" if self.caches else "false",
@@ -67,7 +72,12 @@ class Tool:
         if self.caches:
             settings["substituters"] = " ".join(self.caches)
         if not (self.private or self.own) and SOCKET.exists():
-            for name in ("build-users-group", "sandbox-fallback", "sandbox"):  # the daemon's own affair
+            for name in (
+                "build-users-group",
+                "sandbox",
+                "sandbox-fallback",
+                "sandbox-paths",
+            ):  # the daemon's own affair
                 del settings[name]
         words = [program, *(["--store", str(self.private)] if self.private else [])]
         for name, value in settings.items():
@@ -131,20 +141,19 @@ def find(settings: Mapping[str, str], *, store: Store, report: Report | None = N
     `settings` are `nix_store` (a folder), `nix_cache` (URLs) and `nix_sandbox` (`off`: none, aloud).  `BackendError`
     for what `problems` lists.
     """
-    version = _version()
     caches = tuple(settings.get("nix_cache", "").split())
     if settings.get("nix_sandbox") == "off":
         own = Path(settings.get("nix_store") or store.root / "nix" / "unsandboxed").absolute()
         if report is not None:
             report.warn("not sandboxed: Nix builds as this user, with all that this user can reach")
-        return Tool(version=version, own=own, caches=caches)
+        return Tool(own=own, caches=caches)
     if named := settings.get("nix_store"):
-        return Tool(version=version, private=Path(named).absolute(), caches=caches)
+        return Tool(private=Path(named).absolute(), caches=caches)
     if SOCKET.exists() and os.access(SOCKET, os.W_OK):
-        return Tool(version=version, caches=caches)
+        return Tool(caches=caches)
     if os.access(STATE / "db" if (STATE / "db").exists() else STATE, os.W_OK):
-        return Tool(version=version, caches=caches)
-    return Tool(version=version, private=store.root / "nix" / "store", caches=caches)
+        return Tool(caches=caches)
+    return Tool(private=store.root / "nix" / "store", caches=caches)
 
 
 def problems() -> list[str]:
