@@ -59,6 +59,19 @@ class Splicer:
         if len(self._pending) > STORED_MAX:
             self._flush(keep=1)
 
+    def splice_whole(self, raw: bytes, data: bytes) -> None:
+        """Add a whole deflate stream, and what it inflates to: `splice` and `end_splice`, in one write."""
+        pending = bytes(self._pending)
+        if self._begun or len(pending) > STORED_MAX:
+            self.splice(raw, data)
+            self.end_splice()
+            return
+        head = HEADER + stored_block(pending, final=False) if pending else HEADER
+        end = trailer(crc32(data, self._crc), self._size + len(data))
+        self._write(b"".join((head, raw, end)))
+        self._pending.clear()
+        self._crc = self._size = 0
+
     def splice(self, raw: bytes, data: bytes) -> None:
         """Add a piece of a deflate stream, and what it inflates to."""
         self._flush(keep=0)

@@ -17,7 +17,7 @@ from builder.errors import LayerError
 from builder.frozen import frozen
 from builder.layers.content import Content, Data, Deflated, FileSlice, Spooled
 from builder.layers.gzip import HEADER, INLINE_MAX, Splicer, trailer
-from builder.layers.reader import PIECE, Reader, crc32
+from builder.layers.reader import PIECE, Reader, crc32, is_small
 from builder.layers.tar import END, Member, arrange, header, padding
 
 if TYPE_CHECKING:
@@ -180,26 +180,31 @@ def _write_tar(
         diff_id.update(data)
         body.store(data)
 
+    fill = b""
     for member in members:
-        store(header(member))
+        store(fill + header(member))
         content = member.content
         if (content is not None) != (member.type == "file"):
             raise LayerError(f"`/{member.path}` is a {member.type}, and content is for files only")
         if isinstance(content, Deflated) and isinstance(body, Splicer) and content.size > INLINE_MAX:
-            for raw, data in reader.inflate(content, label=member.path):
+            if is_small(content):
+                raw, data = reader.inflate_small(content, label=member.path)
                 diff_id.update(data)
-                body.splice(raw, data)
-            body.end_splice()
+                body.splice_whole(raw, data)
+            else:
+                for raw, data in reader.inflate(content, label=member.path):
+                    diff_id.update(data)
+                    body.splice(raw, data)
+                body.end_splice()
         elif content is not None:
             for piece in _pieces(content, reader=reader, label=member.path):
                 store(piece)
-        if fill := padding(member.size):
-            store(fill)
+        fill = padding(member.size)
         done += member.size
         if progress and done - told >= PIECE:
             progress(done)
             told = done
-    store(END)
+    store(fill + END)
 
 
 def _pieces(content: Content, *, reader: Reader, label: str) -> Iterator[bytes]:
