@@ -73,6 +73,11 @@ def of_tag(tag: str) -> str:
     return f"{match[1][:-1]}.{match[1][-1]}" if match else ""
 
 
+def compiles(command: str) -> bool:
+    """Whether a command of `build.run` looks as if it compiled for CUDA, which needs the compiler of a devel image."""
+    return _COMPILES.search(command) is not None
+
+
 def decide(wanted: Wanted, *, wheels: Sequence[Wheel], requires: Mapping[str, Sequence[str]]) -> Cuda:
     """The decision for a model with `gpu: true` and these wheels.
 
@@ -282,15 +287,15 @@ def _version(
 def _variant(
     wanted: Wanted, *, version: str, brought: Sequence[str], unmet: Sequence[_Need], source: Source
 ) -> tuple[Literal["none", "runtime", "devel", "given"], str]:
-    compiles = next((command for command in wanted.commands if _COMPILES.search(command)), None)
+    compiler = next(filter(compiles, wanted.commands), None)
     if wanted.given:
         return "given", "the base is the image that `build.base_image` names"
     if wanted.base == "none":
         return "none", "no CUDA base, as was asked for"
     if wanted.cuda:
         return "devel", "so the base is the devel image of that CUDA, as with Cog"
-    if compiles and version:
-        return "devel", f"`{compiles}` of `build.run` compiles, so the base is the devel image"
+    if compiler and version:
+        return "devel", f"`{compiler}` of `build.run` compiles, so the base is the devel image"
     if wanted.base == "cuda":
         return "runtime", "a CUDA base was asked for"
     if unmet:

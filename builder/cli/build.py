@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -59,6 +60,8 @@ def plan(*, project: Path, as_json: bool, to: str | None, options: BuildOptions)
 
     DOWNLOAD is what must come to make the layer here; with --to, UPLOAD is what a push would send.
     """
+    from builder.cli import advice
+
     settings = with_options(read(), options)
     console = Console(progress=options.progress)
     found = open_project(project, options=options, settings=settings, console=console)
@@ -87,9 +90,11 @@ def plan(*, project: Path, as_json: bool, to: str | None, options: BuildOptions)
             fresh=options.fresh,
         )
     console.close()
+    lints = advice.findings(found, lock=lock, files=files)
     if as_json:
         asked = to or settings.cache_repo
-        more = {"transfers": [dataclasses.asdict(one) for one in moving]} if asked else {}
+        more: dict[str, Any] = {"transfers": [dataclasses.asdict(one) for one in moving]} if asked else {}
+        more |= advice.to_json(lock, lints=lints)
         say(json.dumps({"id": made.id, **made.to_json(), **more}, indent=2))
         return
     rows = [("#", "LAYER", "SIZE", "STATE", "DOWNLOAD", *(["UPLOAD"] if to else []), "WHY")]
@@ -99,6 +104,7 @@ def plan(*, project: Path, as_json: bool, to: str | None, options: BuildOptions)
         down = _bytes(one.download) if one.download else "-"
         rows.append((str(number), title(layer), count, one.state, down, *up, layer.reason))
     say(table(rows, right=frozenset({0, 2, 4, *([5] if to else [])})))
+    advice.tell(lock, lints=lints, console=console)
     say(f"plan {made.id[:12]} for {made.platform}, epoch {made.epoch}")
     if to:
         coming, going = sum(one.download for one in moving), sum(one.upload or 0 for one in moving)
