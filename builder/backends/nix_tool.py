@@ -32,11 +32,12 @@ class Tool:
     """Nix and a store.
 
     `private` is the folder of a store of its own (`--store DIR`), `own` one for a Nix without namespaces: its paths
-    begin there and not with `/nix`.  None of both: the machine's, by the daemon where there is one.
+    begin there and not with `/nix`.  None of both: the machine's, of the daemon at `daemon` (a store URL) if not empty.
     """
 
     private: Path | None = None
     own: Path | None = None
+    daemon: str = ""
     caches: tuple[str, ...] = ()
     """Binary caches to ask; none of Nix's own settings are used otherwise."""
 
@@ -71,15 +72,11 @@ class Tool:
         }
         if self.caches:
             settings["substituters"] = " ".join(self.caches)
-        if not (self.private or self.own) and SOCKET.exists():
-            for name in (
-                "build-users-group",
-                "sandbox",
-                "sandbox-fallback",
-                "sandbox-paths",
-            ):  # the daemon's own affair
-                del settings[name]
-        words = [program, *(["--store", str(self.private)] if self.private else [])]
+        if self.daemon:
+            for name in ("build-users-group", "sandbox", "sandbox-fallback", "sandbox-paths"):
+                del settings[name]  # not ours to say: see `_is_sandboxed`
+        where = self.daemon or self.private
+        words = [program, *(["--store", str(where)] if where else [])]
         for name, value in settings.items():
             words += ["--option", name, value]
         if self.own:
@@ -135,25 +132,43 @@ class Tool:
         self.run("nix-store", "--realise", path, "--add-root", link, "--indirect", purpose="register a garbage root")
 
 
-def find(settings: Mapping[str, str], *, store: Store, report: Report | None = None) -> Tool:
-    """The Nix of this machine and the store to use.
+def find(settings: Mapping[str, str], *, store: Store, report: Report) -> Tool:
+    """The store to use on this machine.
 
-    `settings` are `nix_store` (a folder), `nix_cache` (URLs) and `nix_sandbox` (`off`: none, aloud).  `BackendError`
-    for what `problems` lists.
+    `settings` are `nix_store` (a folder, `daemon` or a URL of one), `nix_cache` (URLs) and `nix_sandbox` (`off`: none,
+    aloud).  As Nix does by itself, the machine's store is written where this user may, else the daemon is asked; where
+    there is none, the store is one below the cache.  `BackendError` for a daemon that has no sandbox.
     """
     caches = tuple(settings.get("nix_cache", "").split())
-    if settings.get("nix_sandbox") == "off":
-        own = Path(settings.get("nix_store") or store.root / "nix" / "unsandboxed").absolute()
-        if report is not None:
-            report.warn("not sandboxed: Nix builds as this user, with all that this user can reach")
-        return Tool(own=own, caches=caches)
-    if named := settings.get("nix_store"):
+    named = settings.get("nix_store", "")
+    daemon = named if named == "daemon" or "://" in named else ""
+    unsandboxed = settings.get("nix_sandbox") == "off"
+    if unsandboxed:
+        report.warn("not sandboxed: what Nix builds can read what its user can, and reach the network")
+    if unsandboxed and not daemon:
+        return Tool(own=Path(named or store.root / "nix" / "unsandboxed").absolute(), caches=caches)
+    if named and not daemon:
         return Tool(private=Path(named).absolute(), caches=caches)
-    if SOCKET.exists() and os.access(SOCKET, os.W_OK):
+    if not daemon and (os.access(STATE, os.W_OK) or (os.getuid() == 0 and not STATE.exists())):
         return Tool(caches=caches)
-    if os.access(STATE / "db" if (STATE / "db").exists() else STATE, os.W_OK):
-        return Tool(caches=caches)
-    return Tool(private=store.root / "nix" / "store", caches=caches)
+    if not daemon and not os.access(SOCKET, os.W_OK):
+        return Tool(private=store.root / "nix" / "store", caches=caches)
+    if not unsandboxed and not _is_sandboxed():
+        raise BackendError(
+            "the Nix daemon of this machine builds without a sandbox",
+            hint="set `sandbox = true` in its nix.conf, name a store of your own with `--nix-store DIR`, or accept it:"
+            " `--nix-unsandboxed --nix-store daemon`",
+        )
+    return Tool(daemon=daemon or "daemon", caches=caches)
+
+
+def _is_sandboxed() -> bool:
+    """Whether the daemon's configuration, which this machine's clients read as well, has the sandbox on."""
+    for words in (("config", "show"), ("show-config",)):  # the newer name first
+        code, output, _ = process.attempt(["nix", "--extra-experimental-features", "nix-command", *words])
+        if code == 0:
+            return re.search(r"^sandbox = (true|relaxed)$", output.decode(), re.MULTILINE) is not None
+    return False
 
 
 def problems() -> list[str]:
@@ -164,17 +179,17 @@ def problems() -> list[str]:
     try:
         version = _version()
     except (OSError, BackendError) as problem:
-        return [f"`nix-store --version` does not answer: {problem}"]
+        return [f"`nix-build --version` does not answer: {problem}"]
     if version < OLDEST:
         return [f"Nix {'.'.join(map(str, version))} is too old: {GET}"]
     return []
 
 
 def _version() -> tuple[int, ...]:
-    text = process.run([process.find("nix-store", purpose="build with Nix", hint=GET), "--version"], purpose="run Nix")
+    text = process.run([process.find("nix-build", purpose="build with Nix", hint=GET), "--version"], purpose="run Nix")
     found = re.search(r"\(Nix\) .*?(\d+)\.(\d+)", text.decode())
     if found is None:
-        raise BackendError(f"`nix-store --version` says `{text.decode().strip()}`, which names no version", hint=GET)
+        raise BackendError(f"`nix-build --version` says `{text.decode().strip()}`, which names no version", hint=GET)
     return int(found[1]), int(found[2])
 
 
