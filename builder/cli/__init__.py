@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("builder.cli.init:init", "Begin a project"),
     "doctor": ("builder.cli.doctor:doctor", "Check the project and this machine, and mend what can be"),
     "schema": ("builder.cli.schema:command", "Print the inputs and outputs of a model"),
+    "emit": ("builder.cli.emit:emit", "Write what other tools build the same image from"),
     "image": ("builder.cli.image:image", "List, inspect, remove, export and import images"),
     "cache": ("builder.cli.cache:cache", "See and bound what is kept on disk"),
     "completion": ("builder.cli.completion:completion", "Print the completion script of a shell"),

@@ -57,6 +57,7 @@ CONFIG = Config(
     system_packages=("ffmpeg", "libgl1"),
     commands=(
         Command(command="echo one"),
+        Command(command="cat > /tmp/x <<EOF\n# not a comment\nEOF\n"),
         Command(command="cat /t", mounts=(Mount(type="secret", id="t", target="/t"),)),
     ),
 )
@@ -128,7 +129,7 @@ def test_order_is_that_of_an_image() -> None:
         return next(number for number, rest in enumerate(names) if text in rest)
 
     assert place("ffmpeg") < place("/opt/venv") < place("--require-hashes") < place("echo one") < place(". /src")
-    assert names[place("cat /t")] == "--mount=type=secret,id=t,target=/t cat /t"
+    assert names[place("cat /t")] == "--mount=type=secret,id=t,target=/t,required=true cat /t"
     assert names[-1] == '["python", "-m", "cog.server.http"]'
 
 

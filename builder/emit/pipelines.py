@@ -1,0 +1,58 @@
+"""CI files: GitLab's and GitHub's, that build and push with Cogsmith itself, or with Kaniko what Cogsmith emits there.
+
+Source of the rules: GitLab's "CI/CD YAML syntax reference", GitHub's "Workflow syntax".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias
+
+from builder.emit.files import Emitted, sealed, text
+from builder.emit.kubernetes import KANIKO_IMAGE
+from builder.emit.words import templates
+from builder.frozen import frozen
+
+Builder: TypeAlias = Literal["cogsmith", "kaniko"]
+System: TypeAlias = Literal["gitlab", "github"]
+PLACES: dict[System, str] = {"gitlab": ".gitlab-ci.yml", "github": ".github/workflows/image.yml"}
+
+
+@frozen
+class Pipeline:
+    """What shapes a CI file.
+
+    `destination` empty: the registry that the system brings.  `install` is what pip installs; `executes` says whether
+    the build runs commands, `secrets` which secrets they read.
+    """
+
+    builder: Builder
+    install: str
+    platform: str
+    destination: str = ""
+    folder: str = "."
+    """Of the project, in the repository."""
+    executes: bool = False
+    secrets: tuple[str, ...] = ()
+    kaniko_image: str = KANIKO_IMAGE
+
+
+def pipeline(system: System, spec: Pipeline) -> Emitted:
+    """The file of `system`, in the place where it looks for it."""
+    image, colon, tag = spec.kaniko_image.rpartition(":")
+    plain = not colon or "/" in tag or "@" in spec.kaniko_image or tag.endswith("debug")
+    debug = spec.kaniko_image if plain else f"{image}:{'' if tag == 'latest' else tag + '-'}debug"
+    values = {
+        "spec": spec,
+        "kaniko_debug": debug,
+        "secrets": [(name, variable(name)) for name in spec.secrets],
+        "host": spec.destination.partition("/")[0],
+    }
+    content = templates().get_template(f"ci/{system}.j2").render(values)
+    return text(PLACES[system], sealed(content, comment="#"))
+
+
+def variable(secret: str) -> str:
+    """The name of the variable of a CI system that holds a secret of `build.run`."""
+    made = re.sub(r"[^A-Z0-9]+", "_", secret.upper()).strip("_")
+    return f"_{made}" if made[:1].isdigit() or not made else made
