@@ -6,7 +6,7 @@ step changed, in whatever form it has it; the packer normalises that and makes t
 
 from __future__ import annotations
 
-import shutil
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, assert_never
@@ -15,7 +15,7 @@ from builder.backends import Execution
 from builder.errors import BackendError
 from builder.frozen import frozen
 from builder.oci import PackedLayer
-from builder.plan import Deb, Network, PackagesLayer, Plan, RunLayer
+from builder.plan import Network, PackagesLayer, Plan, RunLayer
 from builder.report import Report
 from builder.store import Store
 
@@ -23,7 +23,6 @@ Executed: TypeAlias = RunLayer | PackagesLayer
 """The layers whose bytes come from a command."""
 
 PIP_FOLDER = "/run/cogsmith/bin"
-DEBS_FOLDER = "/run/cogsmith/debs"
 
 HOSTNAME = "cogsmith"
 """What every step's machine is called, in `$HOSTNAME` too: container engines set it, and no two backends may differ."""
@@ -136,38 +135,16 @@ def step_of(layer: Executed, *, inputs: Mapping[str, Path], work: Path, executio
                 files=(_pip(work), *_secrets(layer, execution=execution)),
             )
         case PackagesLayer():
-            return Step(
-                what="the installation of system packages",
-                argv=("/bin/sh", "-c", INSTALL),
-                shown="dpkg --install " + " ".join(deb.package for deb in layer.debs),
-                env=_named((*_INSTALL_ENV, ("SOURCE_DATE_EPOCH", str(layer.epoch)))),
-                network="none",
-                files=(_debs(layer, inputs=inputs, work=work),),
-            )
+            from builder.backends.apt import install_step
+
+            step = install_step(layer, inputs=inputs, work=work)
+            return dataclasses.replace(step, env=_named(step.env))
         case _:
             assert_never(layer)
 
 
-INSTALL = f"exec apt-get --yes --no-download --no-install-recommends --allow-downgrades install {DEBS_FOLDER}/*.deb"
-"""apt orders them; nothing but the locked files is there to be installed."""
-
-_INSTALL_ENV = (
-    ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
-    ("DEBIAN_FRONTEND", "noninteractive"),
-    ("HOME", "/root"),
-    ("LC_ALL", "C.UTF-8"),
-    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-    ("TZ", "UTC0"),
-)
-
-
 def _named(env: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     return env if any(name == "HOSTNAME" for name, _ in env) else (*env, ("HOSTNAME", HOSTNAME))
-
-
-def deb_name(deb: Deb) -> str:
-    """A file name that follows from the package alone, wherever it came from."""
-    return f"{deb.package}_{deb.version.replace(':', '%3a')}_{deb.architecture}.deb"
 
 
 def _pip(work: Path) -> Given:
@@ -176,17 +153,6 @@ def _pip(work: Path) -> Given:
         (folder / name).write_text(PIP)
         (folder / name).chmod(0o755)
     return Given(target=PIP_FOLDER, source=folder)
-
-
-def _debs(layer: PackagesLayer, *, inputs: Mapping[str, Path], work: Path) -> Given:
-    folder = _folder(work / "debs")
-    for deb in layer.debs:
-        name = folder / deb_name(deb)
-        try:
-            name.hardlink_to(inputs[deb.sha256])
-        except OSError:
-            shutil.copyfile(inputs[deb.sha256], name)
-    return Given(target=DEBS_FOLDER, source=folder)
 
 
 def _folder(path: Path) -> Path:
