@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.errors import ResolveError, StoreError
+from builder.errors import CogsmithError, ResolveError, StoreError
 from builder.frozen import frozen
 from builder.layout import copy_in
 from builder.lock import ImageBase
@@ -18,13 +18,16 @@ from builder.oci import Descriptor, PackedLayer
 from builder.plan import BaseLayer, Interpreter
 from builder.reference import parse
 from builder.registry.client import Access
-from builder.registry.pull import pull_documents, pull_layers
+from builder.registry.pull import Origin, pull_documents, pull_layers
+from builder.registry.sources import File, Readable, Stream
 from builder.report import Report
-from builder.resolve.contents import FORMAT, Contents, contents_of
+from builder.resolve.contents import FORMAT, Contents, contents_of, glance
 from builder.store import Store
 from builder.store.images import layers_of
 
 _MEMO = "base contents"
+GLANCE_FROM = 100 << 20
+"""Images with so many bytes of layers that are not here are not fetched whole to see what Python they hold."""
 _LOCAL = ("oci", "oci-archive", "docker-archive")
 
 
@@ -84,16 +87,58 @@ def resolve_bare_base(
     found = _find(reference, project=project, platform=platform, store=store, env=env, report=report)
     if glibc is not None:
         return _image_base(reference, found=found, glibc=glibc), None
+    contents = _glanced(reference, found=found, python_version=python_version, store=store, env=env, report=report)
     key = f"{FORMAT} {found.descriptor.digest}"
-    memo = store.memo(_MEMO, key)
-    if memo is None:
+    if contents is None:
+        contents = _remembered(key, store=store)
+    if contents is None:
         fetch_base_layers(reference, layers=found.layers, project=project, store=store, env=env, report=report)
         contents = contents_of(found.layers, env=_env(found.config), store=store, report=report)
         store.remember(_MEMO, key, json.dumps(dataclasses.asdict(contents), sort_keys=True))
-    else:
-        contents = Contents.from_json(json.loads(memo))
     interpreter = _choose(contents, reference=reference, python_version=python_version, env=_env(found.config))
     return _image_base(reference, found=found, glibc=contents.glibc), interpreter
+
+
+def _glanced(
+    reference: str,
+    *,
+    found: _Found,
+    python_version: str | None,
+    store: Store,
+    env: Mapping[str, str],
+    report: Report,
+) -> Contents | None:
+    """What the beginnings of a large image's layers tell, read from its registry; none where that is not enough."""
+    absent = [layer for layer in found.layers if not store.has_blob(layer.digest)]
+    key = f"{FORMAT} {found.descriptor.digest}"
+    if not absent or sum(layer.size for layer in absent) < GLANCE_FROM or store.memo(_MEMO, key) is not None:
+        return None
+    key = f"{key} {python_version}"
+    contents = _remembered(key, store=store)
+    if contents is not None:
+        return contents
+    origin = Origin(parse(reference), access=Access(env=env), report=report)
+
+    def open_layer(layer: PackedLayer) -> Readable:
+        if store.has_blob(layer.digest):
+            return File(store.blob_path(layer.digest), start=0)
+        return Stream(origin, descriptor=layer.descriptor, start=0, count=layer.size)
+
+    report.note(f"looking for Python {python_version or ''} in {reference}".replace("  ", " "))
+    import urllib3
+
+    try:
+        contents = glance(found.layers, env=_env(found.config), python_version=python_version, open_layer=open_layer)
+    except (CogsmithError, OSError, urllib3.exceptions.HTTPError):
+        return None  # what is wrong shows when the whole is fetched, which goes on where it was cut off
+    if contents is not None:
+        store.remember(_MEMO, key, json.dumps(dataclasses.asdict(contents), sort_keys=True))
+    return contents
+
+
+def _remembered(key: str, *, store: Store) -> Contents | None:
+    memo = store.memo(_MEMO, key)
+    return None if memo is None else Contents.from_json(json.loads(memo))
 
 
 def fetch_base_layers(

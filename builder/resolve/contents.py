@@ -1,25 +1,29 @@
 """What a base image's layers hold that matters to us: Python interpreters and the C library.
 
 Reads each layer's tar once as a stream, from the base up, obeying whiteouts; keeps a few small facts, unpacks nothing.
+`glance` reads less where that is enough: from the top down until the Python is found, and the lowest layer for the C
+library.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import io
 import posixpath
 import re
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, cast
 
 from builder.errors import ResolveError
 from builder.frozen import frozen
 from builder.inflate import inflated
 from builder.oci import PackedLayer
 from builder.plan import Interpreter
+from builder.registry.sources import Readable
 from builder.report import Report
 from builder.store import Store
 
@@ -38,6 +42,7 @@ _GLIBC_VERSION = re.compile(rb"GNU C Library [^\n\0]{0,120}?version (\d+\.\d+)")
 _DEFINED_VERSION = re.compile(rb'#define PY_VERSION\s+"(3\.\d+\.\d+[^"]*)"')
 _LITERAL_VERSION = re.compile(rb"\0(3\.\d+\.\d+(?:(?:a|b|rc)\d+)?\+?)\0")
 _LARGEST_FILE = 128 << 20
+_DAMAGED = "who made the image must make it again: name another, or another version of it"
 
 
 @frozen
@@ -84,6 +89,92 @@ def contents_of(
     return _conclude(facts, env=dict(env))
 
 
+def glance(
+    layers: Sequence[PackedLayer],
+    *,
+    env: Sequence[tuple[str, str]],
+    python_version: str | None,
+    open_layer: Callable[[PackedLayer], Readable],
+) -> Contents | None:
+    """The one interpreter that `python_version` means and the C library, from the beginnings of few layers.
+
+    None where only the whole image can tell.  What is found is what `contents_of` finds: the interpreter lies in the
+    first folder of PATH, which nothing can precede, and no layer above it hides it.  The C library is that of the
+    lowest layer; one that a layer between renewed is newer, and runs what was built for the older.
+    """
+    variables = dict(env)
+    first = variables.get("PATH", "").split(":")[0].strip("/")
+    prefix = first.removesuffix("/bin")
+    minor = ".".join((python_version or "").split(".")[:2])
+    if not minor or not layers or prefix in (first, "usr"):  # of Debian's own Python, dpkg's database tells the version
+        return None
+    target = f"{prefix}/bin/python{minor}"
+    interpreter = _newest(layers, target=target, prefix=prefix, minor=minor, env=variables, open_layer=open_layer)
+    if interpreter is None or python_version not in (minor, interpreter.version):
+        return None
+    with contextlib.closing(open_layer(layers[0])) as file:
+        for _, fact in _facts(file, name=layers[0].digest):
+            if fact is not None and fact.kind == "libc" and fact.version:
+                return Contents(interpreters=(interpreter,), glibc=fact.version, musl=False)
+            if fact is not None and fact.kind == "musl":
+                return None
+    return None
+
+
+def _newest(
+    layers: Sequence[PackedLayer],
+    *,
+    target: str,
+    prefix: str,
+    minor: str,
+    env: Mapping[str, str],
+    open_layer: Callable[[PackedLayer], Readable],
+) -> Interpreter | None:
+    for layer in reversed(layers):
+        facts: dict[str, _Fact] = {}
+        hidden = False
+        with contextlib.closing(open_layer(layer)) as file:
+            for path, fact in _facts(file, name=layer.digest):
+                folder, name = posixpath.split(path)
+                if name.startswith(".wh."):
+                    gone = folder if name == ".wh..wh..opq" else posixpath.join(folder, name.removeprefix(".wh."))
+                    hidden = hidden or not gone or f"{target}/".startswith(f"{gone}/")
+                elif f"{target}/".startswith(f"{path}/") and (path != target or fact is None or fact.link):
+                    return None  # a link or a file where a folder should be
+                elif fact is not None and fact.kind == "python" and folder == f"{prefix}/bin" and path != target:
+                    return None  # it is about another Python
+                if fact is not None:
+                    facts[path] = fact
+                sources = [one for one in facts.values() if one.kind in ("patchlevel", "libpython") and one.version]
+                if target in facts and sources:
+                    version = _python_version(prefix, minor=minor, facts=facts, packages={}, env={})
+                    if version:
+                        return Interpreter(path=f"/{target}", version=version)
+        if target in facts:
+            version = _python_version(prefix, minor=minor, facts=facts, packages={}, env=env)
+            return Interpreter(path=f"/{target}", version=version) if version else None
+        if hidden:
+            return None
+    return None
+
+
+def _facts(file: Readable, *, name: str) -> Iterator[tuple[str, _Fact | None]]:
+    """The path of each member of a layer that is no folder, and what it tells."""
+    stream = _Stream(inflated(cast("BinaryIO", file), name=name))  # nothing but `read` is used
+    seen: dict[str, _Fact] = {}
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as archive:
+            for member in archive:
+                path = posixpath.normpath(member.name).lstrip("/")
+                if not member.isdir():
+                    fact = _fact(archive, member=member, path=path, known=seen)
+                    if fact is not None:
+                        seen[path] = fact
+                    yield path, fact
+    except tarfile.TarError as problem:
+        raise ResolveError(f"the layer `{name}` of the base image is damaged: {problem}", hint=_DAMAGED) from problem
+
+
 def _read_layer(file: BinaryIO, *, layer: PackedLayer, facts: dict[str, _Fact]) -> None:
     stream = _Stream(inflated(file, name=layer.digest))
     added: dict[str, _Fact] = {}
@@ -102,12 +193,15 @@ def _read_layer(file: BinaryIO, *, layer: PackedLayer, facts: dict[str, _Fact]) 
                     if fact is not None:
                         added[path] = fact
     except tarfile.TarError as problem:
-        raise ResolveError(f"the layer `{layer.digest}` of the base image is damaged: {problem}") from problem
+        raise ResolveError(
+            f"the layer `{layer.digest}` of the base image is damaged: {problem}", hint=_DAMAGED
+        ) from problem
     stream.drain()
     if stream.digest() != layer.diff_id:
         raise ResolveError(
             f"the layer `{layer.digest}` of the base image is not what the image's configuration says",
             details=f"expected the diff id {layer.diff_id}\ngot              {stream.digest()}",
+            hint=_DAMAGED,
         )
     facts.update(added)
 
