@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("builder.cli.build:build", "Build the image of a project"),
     "plan": ("builder.cli.build:plan", "Show which layers an image has, and why"),
+    "why": ("builder.cli.why:why", "Say who asks for a package, and which layer holds it"),
     "lock": ("builder.cli.lock:lock", "Pin everything an image is made of in pylock.cog.toml"),
     "push": ("builder.cli.push:push", "Build the image of a project and push it to a registry"),
     "pull": ("builder.cli.pull:pull", "Bring an image from a registry"),
