@@ -165,7 +165,7 @@ def _arch_list(config: Config, cuda: Cuda) -> Iterator[Lint]:
     texts = [f"{name}={value}" for name, value in config.environment] + [item.command for item in config.commands]
     asked = {arch for text in texts for found in _ARCHES.findall(text) for arch in re.findall(r"\d+\.\d", found)}
     lacking = sorted(
-        (arch for arch in asked if not _runs(arch, cuda.gpus)), key=lambda arch: tuple(map(int, arch.split(".")))
+        (arch for arch in asked if not runs(arch, cuda.gpus)), key=lambda arch: tuple(map(int, arch.split(".")))
     )
     if cuda.gpus and lacking:
         yield Lint(
@@ -175,7 +175,7 @@ def _arch_list(config: Config, cuda: Cuda) -> Iterator[Lint]:
         )
 
 
-def _runs(arch: str, gpus: Sequence[str]) -> bool:
+def runs(arch: str, gpus: Sequence[str]) -> bool:
     """Code for 8.0 runs on 8.6, not the other way round (CUDA C++ programming guide, binary compatibility)."""
     return any(major(gpu) == major(arch) and int(gpu.split(".")[1]) <= int(arch.split(".")[1]) for gpu in gpus)
 

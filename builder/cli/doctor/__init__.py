@@ -1,6 +1,7 @@
 """`doctor`: what is wrong with a project and with this machine, and what to do; `--fix` does what a program can.
 
-`project` holds the checks of a project, `machine` those of the machine, `fixes` the changes to files.
+`project` holds the checks of a project, `machine` those of the machine, `driver` whether its driver fits the project,
+`fixes` the changes to files.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import click
 
 from builder.cli.console import Console, paint, say
-from builder.cli.doctor import machine, project
+from builder.cli.doctor import driver, machine, project
 from builder.cli.doctor.finding import Finding
 from builder.cli.group import Command
 from builder.cli.settings import read
@@ -41,7 +42,9 @@ def doctor(ctx: click.Context, *, file: str, fix: bool, offline: bool, as_json: 
         console.note(f"fixed: {mend()}")
         findings = project.check(Path.cwd(), file=file)  # it may have moved what others were about
     if not os.environ.get(SKIP):
-        findings += machine.check(read(), offline=offline, report=console)
+        settings = read()
+        findings += machine.check(settings, offline=offline, report=console)
+        findings += driver.check(Path.cwd(), file=file, settings=settings)
     if as_json:
         say(json.dumps([found.to_json() for found in findings], indent=2))
     else:
