@@ -3,7 +3,7 @@
 Nothing may be imported after `pivot_root`: the interpreter's own files are gone.
 """
 
-# ruff: noqa: PTH101, PTH102, PTH103, PTH110, PTH112, PTH120, PTH123, PTH211, S103, S108
+# ruff: noqa: PTH101, PTH102, PTH103, PTH106, PTH108, PTH110, PTH112, PTH120, PTH123, PTH211, S103, S108
 # System calls go by their own names here.
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ def mount_overlay(spec: dict[str, Any]) -> None:
     if spec["upper"]:
         os.symlink(spec["upper"], "u")
         os.symlink(spec["work"], "w")
+        forget_volatile("w/work/incompat/volatile")
         places = [""]
     else:
         make_upper("")
@@ -136,10 +137,12 @@ def mount_overlay(spec: dict[str, Any]) -> None:
             "",
             "t/",
         ]  # the second: on a tmpfs, where the scratch directory is itself on an overlay or the network
-    volatile = "" if spec["upper"] else ",volatile"
-    choices = [",userxattr" + volatile, ",userxattr"] + (
-        [] if spec["user_namespace"] else [""]
-    )  # from new kernels to old
+    # Nothing of an overlay outlives a crash of the machine: what a command syncs need not reach the disk.
+    choices = [
+        ",userxattr,volatile",
+        ",userxattr",
+        *([] if spec["user_namespace"] else [""]),
+    ]  # from new kernels to old
     for place in places:
         if place:
             mount("overlay", "tmpfs", "t", kind="tmpfs", flags=NOSUID | NODEV, data="mode=0755")
@@ -155,6 +158,13 @@ def mount_overlay(spec: dict[str, Any]) -> None:
             else:
                 return
     raise failure
+
+
+def forget_volatile(mark: str) -> None:
+    """Take back what the kernel leaves of a volatile mount, so that nobody mounts it after a crash: ours ended well."""
+    with contextlib.suppress(OSError):
+        os.unlink(f"{mark}/dirty")
+        os.rmdir(mark)
 
 
 def make_upper(place: str) -> None:
