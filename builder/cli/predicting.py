@@ -20,6 +20,7 @@ from builder.cli.running import Place, chosen_engine, given_gpus, gpu_mounts, sc
 from builder.cli.settings import read
 from builder.engine import client, container, inputs, outputs, server
 from builder.engine.handover import Handover
+from builder.engine.large import whole
 from builder.errors import ConfigError, InputError
 from builder.frozen import frozen
 from builder.store import Store, StoredImage
@@ -94,7 +95,13 @@ def carry_out(asked: Asked, *, options: BuildOptions) -> int:
                 schema = inputs.for_training(schema) if asked.training and schema is not None else schema
                 values = _values(asked, text=text, schema=schema, files=files)
             where = "/trainings" if asked.training else "/predictions"
-            answer = client.predict(running.port, inputs=values, context=context, path=where)
+            folder = stack.enter_context(store.scratch())
+            answer = client.predict(running.port, inputs=values, context=context, path=where, folder=folder)
+        return _delivered(answer, asked=asked, schema=schema, console=console)
+
+
+def _delivered(answer: client.Prediction, *, asked: Asked, schema: Mapping[str, Any] | None, console: Console) -> int:
+    """Write the output where it belongs; the exit code."""
     if asked.as_json is not None:
         _answer_json(answer, schema=schema, path=asked.path, console=console)
         return 0 if answer.status == "succeeded" else 1
@@ -177,7 +184,7 @@ def _answer_json(
         if files:
             names = [str(file) for file in files]
             output = names if isinstance(output, list) else names[0]
-    data: dict[str, Any] = {"status": answer.status, "output": output, "error": answer.error}
+    data: dict[str, Any] = {"status": answer.status, "output": whole(output), "error": answer.error}
     if answer.raw.get("metrics"):
         data["metrics"] = answer.raw["metrics"]
     text = json.dumps(data, indent=2, ensure_ascii=False)

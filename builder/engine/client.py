@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from builder.errors import InputError, PredictionError
 from builder.frozen import frozen
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 POLL = 0.1
 """Seconds between health checks."""
@@ -83,25 +88,28 @@ def openapi(port: int) -> dict[str, Any] | None:
 
 
 def predict(
-    port: int, *, inputs: Mapping[str, Any], context: Mapping[str, str] | None = None, path: str = "/predictions"
+    port: int,
+    *,
+    inputs: Mapping[str, Any],
+    context: Mapping[str, str] | None = None,
+    path: str = "/predictions",
+    folder: Path | None = None,
 ) -> Prediction:
     """Run one prediction (or, by its `path`, a training) and wait for it, however long it takes.
+
+    With `folder`, long `data:` URLs of the answer are in files there (`engine.large.Large`).
 
     Raises `InputError` when the server refuses the inputs, `PredictionError` when it answers nonsense or goes away.  A
     prediction that failed is an answer like any other; see `Prediction.require`.
     """
     body = json.dumps({"input": dict(inputs), "context": dict(context or {})}).encode()
     try:
-        code, data = _request(port, "POST", path, body=body, timeout=None)
+        code, data, answer = _asked(port, path, body=body, folder=folder)
     except OSError as problem:
         hint = "the lines above are what it said last"
         raise PredictionError(
             "the server went away during the prediction", details=str(problem), hint=hint
         ) from problem
-    try:
-        answer = json.loads(data)
-    except ValueError:
-        answer = None
     if code == 422 and isinstance(answer, dict):
         raise InputError(
             "The inputs you passed could not be validated:",
@@ -120,6 +128,30 @@ def predict(
     )
 
 
+def _asked(port: int, path: str, *, body: bytes, folder: Path | None) -> tuple[int, bytes, Any]:
+    """Status, the first of the body, and the body as JSON if it is that."""
+    with _answer(port, "POST", path, body=body, timeout=None) as response:
+        first = b""
+        if folder is None or response.status != 200:
+            first = response.read()
+            try:
+                return response.status, first, json.loads(first)
+            except ValueError:
+                return response.status, first, None
+        from builder.engine.large import read_json
+
+        def read(count: int) -> bytes:
+            nonlocal first
+            data: bytes = response.read(count)
+            first = first or data[:2000]
+            return data
+
+        try:
+            return response.status, first, read_json(read, folder=folder)
+        except ValueError:
+            return response.status, first, None
+
+
 def _refusals(answer: Mapping[str, Any]) -> list[str]:
     detail = answer.get("detail")
     if not isinstance(detail, list):
@@ -131,13 +163,20 @@ def _refusals(answer: Mapping[str, Any]) -> list[str]:
 def _request(
     port: int, method: str, path: str, *, body: bytes | None = None, timeout: float | None
 ) -> tuple[int, bytes]:
+    with _answer(port, method, path, body=body, timeout=timeout) as response:
+        return response.status, response.read()
+
+
+@contextlib.contextmanager
+def _answer(
+    port: int, method: str, path: str, *, body: bytes | None = None, timeout: float | None
+) -> Iterator[HTTPResponse]:
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request(method, path, body=body, headers={"Content-Type": "application/json"} if body else {})
-        response = connection.getresponse()
-        return response.status, response.read()
+        yield connection.getresponse()
     except http.client.HTTPException as problem:
         raise ConnectionError(f"{type(problem).__name__}: {problem}") from problem
     finally:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import mimetypes
 import os
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from builder.engine.large import Large, whole
 from builder.errors import PredictionError
 from builder.frozen import frozen
 
 DEFAULT_NAME = "output"
+_BROKEN = "the model's server sent it so: see its log above"
 EXTENSIONS = {"image/jpeg": ".jpg", "text/plain": ".txt", "audio/x-wav": ".wav", "application/octet-stream": ""}
 """Where the platform's table is odd, silent, or depends on the host."""
 
@@ -54,12 +55,12 @@ def write_files(output: Any, *, schema: Mapping[str, Any] | None, path: Path | N
     """Write an output that is one file, or a list of them, as `deliver` says; none if it is something else."""
     kind = output_schema(schema)
     if _is_file(kind, output):
-        return (_write_url(str(output), _target(path, folder=folder)),)
+        return (_write_url(output, _target(path, folder=folder)),)
     if isinstance(output, list) and output and all(_is_file(kind.get("items") or {}, item) for item in output):
         target = _target(path, folder=folder)
         stem = target.name.removesuffix(_suffix(target))
         names = [target.with_name(f"{stem}.{n}{_suffix(target)}") for n in range(len(output))]
-        return tuple(_write_url(str(item), name) for item, name in zip(output, names, strict=True))
+        return tuple(_write_url(item, name) for item, name in zip(output, names, strict=True))
     return ()
 
 
@@ -84,6 +85,7 @@ def deliver_training(output: Any, *, schema: Mapping[str, Any] | None, path: Pat
 
 def render(output: Any) -> str:
     """An output as text with a final line end: a string raw, a scalar or structure as JSON (two spaces)."""
+    output = whole(output)
     if isinstance(output, str):
         return output + "\n"
     return json.dumps(output, indent=2, ensure_ascii=False) + "\n"
@@ -97,7 +99,7 @@ def output_schema(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 def _is_file(schema: Mapping[str, Any], output: Any) -> bool:
-    return schema.get("type") == "string" and schema.get("format") == "uri" and isinstance(output, str)
+    return schema.get("type") == "string" and schema.get("format") == "uri" and isinstance(output, str | Large)
 
 
 def _suffix(path: Path) -> str:
@@ -118,38 +120,45 @@ def _target(path: Path | None, *, folder: Path) -> Path:
     return target / DEFAULT_NAME if target.is_dir() else target
 
 
-def _write_url(url: str, target: Path) -> Path:
+def _write_url(url: str | Large, target: Path) -> Path:
     """Write a `data:` URL (RFC 2397) to `target`, which gets an extension unless it has one."""
-    head, comma, body = url.partition(",")
+    if isinstance(url, Large) and "base64" not in url.head.split(";"):
+        url = url.whole()
+    head, comma, body = (url.head, ",", "") if isinstance(url, Large) else url.partition(",")
     if not head.startswith("data:") or not comma:
-        raise PredictionError(f"the output is not a data URL: `{url[:80]}`", hint="only data URLs can be written")
+        raise PredictionError(f"the output is not a data URL: `{head[:80]}`", hint="only data URLs can be written")
     kind, *parameters = head.removeprefix("data:").split(";")
-    raw = urllib.parse.unquote_to_bytes(body)
-    try:
-        data = base64.b64decode(raw, validate=True) if "base64" in parameters else raw
-    except binascii.Error as problem:
-        raise PredictionError("the output is not a valid data URL", details=str(problem)) from problem
     if not _suffix(target):
         extension = EXTENSIONS.get(kind)
         target = target.with_name(
             target.name + (mimetypes.guess_extension(kind) or "" if extension is None else extension)
         )
-    write(target, data)
+    try:
+        if isinstance(url, Large):
+            write(target, url.content())
+        else:
+            raw = urllib.parse.unquote_to_bytes(body)
+            write(target, base64.b64decode(raw, validate=True) if "base64" in parameters else raw)
+    except ValueError as problem:  # binascii.Error is one
+        raise PredictionError("the output is not a valid data URL", details=str(problem), hint=_BROKEN) from problem
     return target
 
 
-def write(target: Path, data: bytes) -> None:
+def write(target: Path, data: bytes | Iterable[bytes]) -> None:
     """Replace `target` whole, or write into it if it is no plain file; `PredictionError` if that cannot be."""
+    pieces = [data] if isinstance(data, bytes) else data
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    plain = not target.exists() or target.is_file()  # else /dev/stdout, a pipe
     try:
-        if target.exists() and not target.is_file():  # /dev/stdout, a pipe
-            target.write_bytes(data)
-            return
-        temporary.write_bytes(data)
-        temporary.replace(target)
+        with (temporary if plain else target).open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+        if plain:
+            temporary.replace(target)
     except OSError as problem:
-        temporary.unlink(missing_ok=True)
         why = (problem.strerror or str(problem)).lower()
         raise PredictionError(
             f"Output path is not writable: {target}", details=why, hint="choose another with `-o`"
         ) from problem
+    finally:
+        temporary.unlink(missing_ok=True)
