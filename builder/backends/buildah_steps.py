@@ -49,7 +49,7 @@ _NOISE = re.compile(r"(Error: |error )?(while )?running (runtime|container|subpr
 _STEP = """
 layers=$1 image=$2 name=$3 failed=$4 target=$5
 shift 5
-begin() { b from --pull-never --signature-policy "$POLICY" $LIMITS --name "$name" "$image"; }
+begin() { b from --pull-never --signature-policy "$POLICY" $OPTIONS --name "$name" "$image"; }
 begin > /dev/null 2>&1 || { b pull --quiet --signature-policy "$POLICY" "dir:$layers" && begin; } > /dev/null || exit 96
 b run "$@"
 code=$?
@@ -66,7 +66,7 @@ _PROBE = """
 layers=$1 image=$2 name=$3
 shift 3
 b info > /dev/null || exit 96
-begin() { b from --pull-never --signature-policy "$POLICY" $LIMITS --name "$name" "$image"; }
+begin() { b from --pull-never --signature-policy "$POLICY" $OPTIONS --name "$name" "$image"; }
 begin > /dev/null 2>&1 || { b pull --quiet --signature-policy "$POLICY" "dir:$layers" && begin; } > /dev/null || exit 96
 for way in "$@"; do
     if b run $way "$name" -- /bin/sh -c : < /dev/null >&2; then echo "$way"; break; fi
@@ -207,7 +207,7 @@ class _Place:
             (self._work / "host" / Path(path).name).write_text(text)
             (self._work / "host" / Path(path).name).chmod(0o644)
             files.append((path, self._work / "host" / Path(path).name))
-        options = [*way.options, "--network", "host", "--hostname", HOSTNAME, "--workingdir", "/"]
+        options = [*way.options, "--network", "host", "--no-hosts", "--hostname", HOSTNAME, "--workingdir", "/"]
         options += [word for name in CAPABILITIES for word in ("--cap-add", name)]
         options += [word for name, value in step.env for word in ("--env", f"{name}={value}")]
         options += [
@@ -245,15 +245,13 @@ class _Place:
             "ROOT": os.fspath(self._root / driver),
             "RUNROOT": os.fspath(self._work / "runroot"),
             "DRIVER": driver,
+            # As after `buildah unshare`, for root too (`private_users`).
+            "_CONTAINERS_USERNS_CONFIGURED": "done",
+            "_CONTAINERS_ROOTLESS_UID": str(os.geteuid()),
+            "_CONTAINERS_ROOTLESS_GID": str(os.getegid()),
             "POLICY": os.fspath(self._work / "policy.json"),
-            "LIMITS": f"--ulimit nproc={PROCESSES}:{PROCESSES}",
+            "OPTIONS": f"--ulimit nproc={PROCESSES}:{PROCESSES} --dns none",  # /etc/resolv.conf is ours
         }
-        if not sandbox.privileged():  # as after `buildah unshare`
-            env |= {
-                "_CONTAINERS_USERNS_CONFIGURED": "done",
-                "_CONTAINERS_ROOTLESS_UID": str(os.geteuid()),
-                "_CONTAINERS_ROOTLESS_GID": str(os.getegid()),
-            }
         return sandbox.Spec(
             root=_HOST,
             argv=(),
@@ -263,6 +261,7 @@ class _Place:
             network=network,
             ids="full",
             processes=PROCESSES,
+            private_users=True,
             tty=tty,
         )
 

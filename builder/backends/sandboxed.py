@@ -77,6 +77,7 @@ def _spec(step: Step, *, lower: Sequence[Path], work: Path) -> sandbox.Spec:
         hostname=HOSTNAME,
         ids="full",
         processes=PROCESSES,
+        private_users=True,
     )
 
 

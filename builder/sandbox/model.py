@@ -66,6 +66,10 @@ class Spec:
     orphans; `tty` leaves the command in the caller's session, so that the terminal's signals reach it.  `env` is the
     whole environment; a command without `/` is found on its `PATH`.  `shm_size` limits `/dev/shm` (tmpfs notation),
     `processes` their number, as far as this machine lets us (0: nothing does).
+
+    `private_users` puts real root, too, into a user namespace, of all ids as they are, where this machine has them: the
+    kernel treats its root as it treats an ordinary user's.  (It takes the set-uid bit off a file that is written to,
+    but not for real root.)
     """
 
     root: Overlay | Directory | Host
@@ -82,3 +86,4 @@ class Spec:
     tty: bool = False
     shm_size: str = "6g"
     processes: int = 0
+    private_users: bool = False

@@ -106,7 +106,8 @@ def start(spec: Spec, *, stdin: Stream = None, stdout: Stream = None, stderr: St
         **_root(spec.root),
     }  # fmt: skip
     streams = (stdin, stdout, stderr)
-    return _launch(plain, scratch=spec.scratch, ids=spec.ids, streams=streams, session=spec.tty)
+    private = spec.private_users and _has_user_namespaces()
+    return _launch(plain, scratch=spec.scratch, ids=spec.ids, streams=streams, session=spec.tty, private=private)
 
 
 def run(spec: Spec, *, stdin: Stream = None, stdout: Stream = None, stderr: Stream = None) -> int:
@@ -242,8 +243,9 @@ def _launch(
     ids: Ids,
     streams: tuple[Stream, Stream, Stream] = QUIET,
     session: bool = False,
+    private: bool = False,
 ) -> Child:
-    enter = not privileged()
+    enter = private or not privileged()
     single = ids == "single" if enter else not all_ids()
     usual = {"probe": False, "remove": None, "call": None, "host": False}
     plain = {**usual, "user_namespace": enter, "single": single, **plain}
@@ -314,6 +316,10 @@ def _scratch(folder: Path) -> tuple[str, int]:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(lock, fcntl.LOCK_EX)
     return str(path), lock
+
+
+def _has_user_namespaces() -> bool:
+    return Path("/proc/self/ns/user").exists() and read("/proc/sys/user/max_user_namespaces") != "0"
 
 
 def _full_by_ourselves() -> bool:
