@@ -216,19 +216,21 @@ def make_layers(
         )
 
     def fetch(remotes: Iterable[Remote]) -> Mapping[str, Path]:
-        from builder.fetch import ensure
         from builder.resolve.debian import mirror_credentials, with_mirrors
+        from builder.resolve.debian.snapshot import ensure_anyhow
         from builder.resolve.indexes import uv_environment
         from builder.resolve.sessions import session_factory
 
         # Credentials are in the user's settings, never in a lock or a plan; and a mirror near this machine may have
         # what the one in the lock has not.
-        mirrors = debian_mirrors(settings)
+        mirrors = (*debian_mirrors(settings), *settings.ubuntu_mirrors)
         environment = uv_environment(settings.env, report=console)
         new_session = session_factory(environment, known=mirror_credentials(mirrors), texts=texts)
         debs = [deb for layer in plan.layers if isinstance(layer, DebianLayer | PackagesLayer) for deb in layer.debs]
         places = with_mirrors(tuple(remotes), debs=debs, mirrors=mirrors)
-        return ensure(places, store=store, report=console, new_session=new_session)
+        return ensure_anyhow(
+            places, debs=debs, snapshot=settings.snapshot, store=store, report=console, new_session=new_session
+        )
 
     with console.stoppable():
         return chosen.make(
