@@ -31,6 +31,8 @@ from builder.store.images import load, name_of
 
 _CHUNK = 1 << 20
 _LARGEST_DOCUMENT = 32 << 20
+_DAMAGED = "it was cut off or changed on the way: copy or make it again"
+_FORMS = "give an OCI layout (a folder), an OCI archive, or what `docker save` and `podman save` write"
 
 
 @frozen
@@ -72,17 +74,19 @@ def copy_in(
     """Copy one image's blobs from `path` into the store, verified down to the diff ids, without naming it."""
     if path.is_dir():
         if not (path / "oci-layout").is_file():
-            raise StoreError(f"`{path}` is not an OCI layout: it has no file `oci-layout`")
+            raise StoreError(f"`{path}` is not an OCI layout: it has no file `oci-layout`", hint=_FORMS)
         source = _folder(store, path=path)
     elif path.is_file():
         source = _archive(store, path=path, report=report)
     else:
-        raise StoreError(f"there is no file or folder `{path}`")
+        raise StoreError(
+            f"there is no file or folder `{path}`", hint="correct the path; it is relative to where you are"
+        )
     try:
         entry, names = source.choose(select=select, platform=platform)
         image = source.complete(entry)
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise StoreError(f"`{path}` is damaged: {problem!r}") from problem
+        raise StoreError(f"`{path}` is damaged: {problem!r}", hint=_DAMAGED) from problem
     for layer in image.layers:
         _verify_layer(store, layer=layer, path=path)
     return Imported(descriptor=image.descriptor, names=names)
@@ -107,6 +111,9 @@ class _Layout:
             raise StoreError(
                 f"`{self._path}` holds {count}" + (f" named `{select}`" if select is not None else ""),
                 details="its images: " + ", ".join(f"`{name}`" for name in known) if known else None,
+                hint="name one for a base, as in `oci:PATH:NAME`; to import one, copy it to a layout of its own"
+                if known
+                else _DAMAGED,
             )
         names = dict.fromkeys(name for entry in entries if (name := _best_name(entry)))
         entry = entries[0]
@@ -130,7 +137,11 @@ class _Layout:
             return next(iter(found.values())).to_json()
         if platform not in found:
             problem = f"no image for the platform `{platform}`" if platform else "images for several platforms"
-            raise StoreError(f"`{self._path}` has {problem}", details="platforms: " + ", ".join(sorted(found)))
+            raise StoreError(
+                f"`{self._path}` has {problem}",
+                details="platforms: " + ", ".join(sorted(found)),
+                hint="name one with `--platform`",
+            )
         return found[platform].to_json()
 
     def _fetch(self, digest: str, *, size: int) -> None:
@@ -138,17 +149,19 @@ class _Layout:
         if self._folder is not None and not (target.is_file() and target.stat().st_size == size):
             source = self._folder / digest.removeprefix("sha256:")
             if not source.is_file():
-                raise StoreError(f"`{self._path}` is incomplete: it lacks the blob `{digest}`")
+                raise StoreError(f"`{self._path}` is incomplete: it lacks the blob `{digest}`", hint=_DAMAGED)
             _copy_blob(self._store, path=source, digest=digest)
         if not target.is_file():
-            raise StoreError(f"`{self._path}` is incomplete: it lacks the blob `{digest}`")
+            raise StoreError(f"`{self._path}` is incomplete: it lacks the blob `{digest}`", hint=_DAMAGED)
         actual = target.stat().st_size
         if actual != size:
-            raise StoreError(f"the blob `{digest}` in `{self._path}` has {actual} bytes instead of {size}")
+            raise StoreError(
+                f"the blob `{digest}` in `{self._path}` has {actual} bytes instead of {size}", hint=_DAMAGED
+            )
 
     def _document(self, digest: str) -> bytes:
         if self._store.blob_path(digest).stat().st_size > _LARGEST_DOCUMENT:
-            raise StoreError(f"the document `{digest}` in `{self._path}` is too large to be one")
+            raise StoreError(f"the document `{digest}` in `{self._path}` is too large to be one", hint=_DAMAGED)
         return self._store.read_blob(digest)
 
 
@@ -156,9 +169,11 @@ def _folder(store: Store, *, path: Path) -> _Layout:
     try:
         entries = json.loads((path / "index.json").read_bytes())["manifests"]
     except OSError as problem:
-        raise StoreError(f"could not read `{path / 'index.json'}`: {(problem.strerror or '').lower()}") from problem
+        raise StoreError(
+            f"could not read `{path / 'index.json'}`: {(problem.strerror or '').lower()}", hint=_FORMS
+        ) from problem
     except (ValueError, KeyError, TypeError) as problem:
-        raise StoreError(f"`{path / 'index.json'}` is damaged: {problem!r}") from problem
+        raise StoreError(f"`{path / 'index.json'}` is damaged: {problem!r}", hint=_DAMAGED) from problem
     return _Layout(store, path=path, entries=entries, folder=path / "blobs" / "sha256")
 
 
@@ -182,26 +197,26 @@ def _archive(store: Store, *, path: Path, report: Report) -> _Layout:
                     if target in files:
                         files[name] = files[target]
     except (tarfile.TarError, EOFError) as problem:
-        raise StoreError(f"`{path}` is not an image archive, or damaged: {problem}") from problem
+        raise StoreError(f"`{path}` is not an image archive, or damaged: {problem}", hint=_FORMS) from problem
 
     def document(name: str) -> Any:
         try:
             return json.loads(store.read_blob(files[name]))
         except ValueError as problem:
-            raise StoreError(f"`{name}` in `{path}` is damaged: {problem}") from problem
+            raise StoreError(f"`{name}` in `{path}` is damaged: {problem}", hint=_DAMAGED) from problem
 
     if "oci-layout" in files and "index.json" in files:
         index = document("index.json")
         entries = index.get("manifests") if isinstance(index, dict) else None
         if not isinstance(entries, list):
-            raise StoreError(f"`index.json` in `{path}` is damaged: it lists no manifests")
+            raise StoreError(f"`index.json` in `{path}` is damaged: it lists no manifests", hint=_DAMAGED)
     elif "manifest.json" in files:
         try:
             entries = [e for item in document("manifest.json") for e in _converted(store, item=item, files=files)]
         except (KeyError, TypeError, ValueError) as problem:
-            raise StoreError(f"`{path}` is damaged or incomplete: {problem!r}") from problem
+            raise StoreError(f"`{path}` is damaged or incomplete: {problem!r}", hint=_DAMAGED) from problem
     else:
-        raise StoreError(f"`{path}` is neither an OCI archive nor a Docker archive")
+        raise StoreError(f"`{path}` is neither an OCI archive nor a Docker archive", hint=_FORMS)
     return _Layout(store, path=path, entries=entries, folder=None)
 
 
@@ -214,11 +229,13 @@ def _copy_member(store: Store, *, archive: tarfile.TarFile, member: tarfile.TarI
         while chunk := source.read(_CHUNK):
             writer.write(chunk)
         if writer.tell() != member.size:
-            raise StoreError(f"`{path}` ends in the middle of `{member.name}`")
+            raise StoreError(f"`{path}` ends in the middle of `{member.name}`", hint=_DAMAGED)
         try:
             return writer.commit(expected)[0]
         except StoreError as problem:
-            raise StoreError(f"`{member.name}` in `{path}` is damaged", details=problem.details) from problem
+            raise StoreError(
+                f"`{member.name}` in `{path}` is damaged", details=problem.details, hint=_DAMAGED
+            ) from problem
 
 
 def _converted(store: Store, *, item: dict[str, Any], files: dict[str, str]) -> list[dict[str, Any]]:
@@ -261,7 +278,7 @@ def _copy_blob(store: Store, *, path: Path, digest: str) -> None:
         try:
             writer.commit(digest)
         except StoreError as problem:
-            raise StoreError(f"the blob `{path}` is damaged", details=problem.details) from problem
+            raise StoreError(f"the blob `{path}` is damaged", details=problem.details, hint=_DAMAGED) from problem
 
 
 def _verify_layer(store: Store, *, layer: PackedLayer, path: Path) -> None:
@@ -273,6 +290,7 @@ def _verify_layer(store: Store, *, layer: PackedLayer, path: Path) -> None:
         raise StoreError(
             f"the layer `{layer.digest}` in `{path}` is not what the image's configuration says",
             details=f"expected the diff id {layer.diff_id}\ngot              {actual}",
+            hint=_DAMAGED,
         )
     store.record_layer(f"blob {layer.digest}", layer)
 

@@ -102,7 +102,10 @@ def _pinned(package: Mapping[str, Any], *, tags: list[Tag], sizes: dict[str, int
         if fitting:
             ranked.append((min(fitting), filename, wheel))
     if not ranked:
-        raise ResolveError(f"no wheel of {package['name']} {package['version']} fits")
+        raise ResolveError(
+            f"no wheel of {package['name']} {package['version']} fits",
+            hint="ask for another version of it in the runtime's requirements",
+        )
     _, filename, wheel = min(ranked, key=lambda one: one[:2])
     return {
         "name": package["name"],
@@ -117,7 +120,9 @@ def _size(url: str, *, sizes: dict[str, int]) -> int:
     if url not in sizes:
         answer = requests.head(url, timeout=60, allow_redirects=True, headers={"Accept-Encoding": "identity"})
         if not answer.ok or not answer.headers.get("Content-Length", "").isdigit():
-            raise ResolveError(f"the package index does not tell the size of {url.rsplit('/', 1)[-1]}")
+            raise ResolveError(
+                f"the package index does not tell the size of {url.rsplit('/', 1)[-1]}", hint="use another index"
+            )
         sizes[url] = int(answer.headers["Content-Length"])
     return sizes[url]
 
