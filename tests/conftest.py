@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import dataclasses
 import importlib.metadata
 import os
@@ -32,6 +33,13 @@ NEEDED = ("click", "deflate", "packaging", "pysequoia", "PyYAML", "requests", "t
 
 REAL = frozenset({"cli", "e2e", "engine", "executed", "registry", "runtime", "sandbox", "store"})
 """Folders whose tests start processes and talk to them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile our own modules once: hundreds of processes import them, and an environment may forbid to keep that."""
+    if not hasattr(config, "workerinput") and os.access(ROOT, os.W_OK):
+        for folder in ("builder", "runtime"):
+            compileall.compile_dir(ROOT / folder, quiet=2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_from_a_registry(cogsmith: Cogsmith, base: str, public: Server, tmp_path
     elsewhere = Cogsmith(tmp_path / "cache")  # it has neither the base nor anything else
     inputs = elsewhere.cache / "cogsmith" / "files"
     inputs.parent.mkdir(parents=True)
-    shutil.copytree(cogsmith.cache / "cogsmith" / "files", inputs)
+    shutil.copytree(cogsmith.cache / "cogsmith" / "files", inputs, copy_function=os.link)
     first = elsewhere("build", "-t", "on-registry", cwd=folder).out
     assert elsewhere("run", "on-registry", cwd=folder).out == "hi\n"
     assert elsewhere("build", "-t", "on-registry", cwd=folder).out == first
