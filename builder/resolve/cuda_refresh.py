@@ -155,7 +155,8 @@ def _tensorflow(row: Mapping[str, Any], *, look: Look) -> Iterator[Difference]:
     if known is None:
         yield Difference(package="tensorflow", version=version, field="version", table="there", index="gone")
         return
-    yield from _same("tensorflow", version, "Python", row["pythons"], known.pythons)
+    if not set(known.pythons) <= set(row["pythons"]):  # the row is of all patch releases, this the last of them
+        yield from _same("tensorflow", version, "Python", row["pythons"], known.pythons)
     runtime, cudnn = _required(known.requires, _RUNTIME), _required(known.requires, _CUDNN)
     if runtime:
         yield from _same("tensorflow", version, "CUDA", [row["cuda"]], [cuda.minor(runtime)])
