@@ -181,7 +181,8 @@ def _newer(package: str, *, look: Look) -> Iterator[Difference]:
     rows = [row["version"] for row in cuda.table()[package]]
     newest = max(rows, key=Version)
     bound = f">{newest}" if package == "torch" else f">={newest.split('.')[0]}.{int(newest.split('.')[1]) + 1}"
-    python = max((row["pythons"][-1] for row in cuda.table()[package]), key=Version)
+    known_pythons = cuda.table()[package][-1]["pythons"]
+    python = known_pythons[len(known_pythons) // 2]  # neither one that goes nor one that is still to come
     below = ""
     while (known := look(f"{package}{bound}{below}", python)) is not None:
         runtime, cudnn = _required(known.requires, _RUNTIME), _required(known.requires, _CUDNN)
