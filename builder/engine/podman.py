@@ -6,6 +6,7 @@ Network, mounts, environment, signals and exit codes are those of our own contai
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -30,6 +31,8 @@ SHM_SIZE = "6g"
 PROCESSES = 32768
 """Most processes of a container's user: what podman leaves itself."""
 INIT_FOLDERS = ("/usr/libexec/podman", "/usr/lib/podman", "/usr/libexec/catatonit")
+_PROGRAM = "/bin/true"
+_NO_PROGRAM = "attempted to invoke a command that was not found"
 _QUIET = ("--log-level", "error")
 
 
@@ -116,7 +119,8 @@ def start(
         front = runtime_options(reference, tool=tool, store=store, report=report)
         variables = work / "env"
         variables.touch(mode=0o600)  # not in a command line, which everybody can read
-        variables.write_text("".join(f"{key}={value}\n" for key, value in options.env.items() if "\n" not in value))
+        env = _home(image) | options.env
+        variables.write_text("".join(f"{key}={value}\n" for key, value in env.items() if "\n" not in value))
         words = arguments(image, options=options, variables=variables, interactive=_is_terminal(options))
         argv = [*_ending_with_us(), tool, *front, *_QUIET, "run", "--name", name, *words, reference]
         argv += options.command or ()
@@ -161,6 +165,7 @@ def arguments(image: StoredImage, *, options: Options, variables: Path, interact
     words += ["--hostname", HOSTNAME, "--shm-size", SHM_SIZE, *_limits(), "--security-opt", "label=disable"]
     words += ["--add-host", "host.docker.internal:127.0.0.1"] if options.network == "host" else []
     words += ["--workdir", options.workdir] if options.workdir else []
+    words += ["--entrypoint", json.dumps(entrypoint)] if options.command == () else []  # which drops `Cmd`
     words += ["--env-file", os.fspath(variables)]
     words += [word for key, value in options.env.items() if "\n" in value for word in ("--env", f"{key}={value}")]
     words += (
@@ -171,6 +176,13 @@ def arguments(image: StoredImage, *, options: Options, variables: Path, interact
     devices, mounts = cdi.replaced(options.mounts)
     words += [word for device in devices for word in ("--device", device)]
     return words + [word for mount in mounts for word in _mounted(mount)]
+
+
+def _home(image: StoredImage) -> dict[str, str]:
+    """Root's, as in our own containers, also where the image has no /etc/passwd to say so."""
+    inner: dict[str, Any] = image.config.get("config") or {}
+    named = any(word.startswith("HOME=") for word in inner.get("Env") or ())
+    return {} if named or inner.get("User") else {"HOME": "/root"}
 
 
 def _mounted(mount: Mount) -> list[str]:
@@ -214,10 +226,12 @@ def _works(tool: str, choice: Sequence[str], *, reference: str) -> tuple[bool, s
     front = [tool, *choice, *_QUIET]
     usual = ("--network", "host", "--pull", "never", *_limits(), "--entrypoint", "[]")
     try:
-        code, _, said = process.attempt([*front, "create", "--name", name, *usual, reference, "/bin/true"])
+        code, _, said = process.attempt([*front, "create", "--name", name, *usual, reference, _PROGRAM])
         if code == 0:
             code, _, said = process.attempt([*front, "init", name])
-        return code == 0, said.decode(errors="replace")
+        text = said.decode(errors="replace")
+        # An image without that program is as good: the runtime came as far as looking for it.
+        return code == 0 or _NO_PROGRAM in text, text
     finally:
         process.attempt([*front, "rm", "--force", "--time", "0", "--ignore", name])
 
