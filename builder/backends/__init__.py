@@ -23,6 +23,7 @@ BACKENDS: dict[str, str] = {
     "embedded": "builder.backends.embedded",
     "nix": "builder.backends.nix",
     "buildah": "builder.backends.buildah",
+    "kaniko": "builder.backends.kaniko",
 }
 """Name → module.  Names rather than modules, so that choosing one does not import the others."""
 
@@ -46,7 +47,7 @@ class Execution:
     debug_shell: bool = False
     """Open a shell in the state that a failed command leaves."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Of one backend or another, by name: `isolation`, `storage_driver` (Buildah)."""
+    """Of one backend or another, by name: `isolation`, `storage_driver` (Buildah), `kaniko_executor`."""
     debian: Callable[[], tuple[Sequence[Deb], Sequence[Remote]]] | None = None
     """Resolves the packages of a Debian base for this machine: for a backend that needs an interpreter (Nix)."""
 

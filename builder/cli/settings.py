@@ -22,7 +22,9 @@ KNOWN = {
     "backend": (str,),
     "torch_index": (str,),
     "cache_repo": (str,),
-} | dict.fromkeys(("engine", "buildah_isolation", "buildah_storage_driver", "nix_store", "nix_cache"), (str,))
+} | dict.fromkeys(
+    ("engine", "buildah_isolation", "buildah_storage_driver", "kaniko_executor", "nix_store", "nix_cache"), (str,)
+)
 
 
 @frozen
@@ -87,6 +89,7 @@ def _backend_settings(env: Mapping[str, str], values: Mapping[str, object]) -> d
     found = {
         "isolation": "oci" if isolation == "rootless" else isolation or values.get("buildah_isolation"),
         "storage_driver": env.get("COGSMITH_BUILDAH_STORAGE_DRIVER") or values.get("buildah_storage_driver"),
+        "kaniko_executor": env.get("COGSMITH_KANIKO_EXECUTOR") or values.get("kaniko_executor"),
         "nix_store": env.get("COGSMITH_NIX_STORE") or values.get("nix_store"),
         "nix_cache": env.get("COGSMITH_NIX_CACHE") or values.get("nix_cache"),
     }
