@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from builder import process
 from builder.backends.nix_tool import Tool
-from builder.errors import BackendError, CogsmithError, LayerError, StoreError
+from builder.errors import BackendError, CogsmithError, LayerError
 from builder.plan import Locked, Plan, layer_key, title
 
 _MARK = "cogsmith: "
@@ -16,7 +16,6 @@ _MISMATCH = re.compile(
     r"hash mismatch in fixed-output derivation '[^']*-([^'/]+)\.drv'.*?specified: *(\S+).*?got: *(\S+)", re.S
 )
 _NAMESPACES = ("kernel namespaces", "user namespace", "unsharing", "clone", "sandboxing builds is", "mount namespace")
-_FULL = ("No space left on device", "disk quota exceeded", "database or disk is full")
 UNSANDBOXED = (
     "allow user namespaces (`sysctl kernel.unprivileged_userns_clone=1`; in a container, let it make them), or give up"
     " the sandbox with `--nix-unsandboxed`: the digest is the same, but the build sees all of this machine"
@@ -32,9 +31,8 @@ def explained(
     if found := _MISMATCH.search(text):
         name, want, got = found[1], _hex(found[2]), _hex(found[3])
         return _mismatch(plan, name=name, want=want, got=got, known=known)
-    if any(mark in text for mark in _FULL):
-        hint = "free some space (`nix-store --gc` helps, with the same `--store`), or name a place with `--nix-store`"
-        return StoreError(f"no space left for the Nix store in `{tool.place}`", details=details, hint=hint)
+    if full := tool.full(errors, details=details):
+        return full
     own = [line.split(_MARK, 1)[1] for line in text.splitlines() if _MARK in line]
     if own:
         hints = [line.removeprefix("hint: ") for line in own if line.startswith("hint: ")]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from builder import process
 from builder.backends.nix_paths import FOLDER, flat_path, store_name
-from builder.errors import BackendError
+from builder.errors import BackendError, StoreError
 from builder.frozen import frozen
 from builder.report import Report
 from builder.store import Store
@@ -23,6 +23,7 @@ SOCKET = Path("/nix/var/nix/daemon-socket/socket")
 STATE = Path("/nix/var/nix")
 PROGRAMS = ("nix-build", "nix-store")
 GET = "install Nix 2.8 or later: `apt-get install nix-bin` on Debian and Ubuntu, or as nixos.org says"
+_FULL = (b"No space left on device", b"disk quota exceeded", b"database or disk is full")
 _AT_ONCE = 500
 """Paths on one command line."""
 
@@ -85,8 +86,20 @@ class Tool:
         return [*words, *map(str, arguments)]
 
     def run(self, program: str, *arguments: str | Path, purpose: str) -> str:
-        """Run it to its end; a `BackendError` that completes "could not ..." with `purpose` otherwise."""
-        return process.run(self.argv(program, *arguments), purpose=purpose).decode()
+        """Run it to its end; an error that completes "could not ..." with `purpose` otherwise."""
+        command = self.argv(program, *arguments)
+        code, output, errors = process.attempt(command)
+        if code:
+            details = process.explain(command, code, errors)
+            raise self.full(errors, details=details) or BackendError(f"could not {purpose}", details=details)
+        return output.decode()
+
+    def full(self, errors: bytes, *, details: str) -> StoreError | None:
+        """The error for a Nix that wrote `errors` because there was no room, if that is why."""
+        if not any(mark in errors for mark in _FULL):
+            return None
+        hint = "free some space (`nix-store --gc` helps, with the same `--store`), or name a place with `--nix-store`"
+        return StoreError(f"no space left for the Nix store in `{self.place}`", details=details, hint=hint)
 
     def missing(self, paths: Sequence[str]) -> set[str]:
         """Those of the store paths that the store does not have."""
