@@ -31,7 +31,7 @@ NEEDED = ("click", "deflate", "packaging", "pysequoia", "PyYAML", "requests", "t
 """What the builder imports, uv apart, which is a program."""
 
 
-REAL = frozenset({"cli", "e2e", "engine", "executed", "registry", "runtime", "sandbox", "store"})
+REAL = frozenset({"cli", "e2e", "engine", "executed", "nix", "registry", "runtime", "sandbox", "store"})
 """Folders whose tests start processes and talk to them."""
 
 
@@ -249,7 +249,7 @@ def ordinary() -> Iterator[Ordinary]:
     user = pwd.getpwnam(name)
     home = Path(tempfile.mkdtemp(prefix="cogsmith-ordinary-"))
     (home / "lib").mkdir()
-    for folder in ("builder", "runtime"):
+    for folder in ("builder", "nix", "runtime"):
         shutil.copytree(ROOT / folder, home / "lib" / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for distribution in closure(NEEDED):
         for file in distribution.files or ():

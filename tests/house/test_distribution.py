@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def test_wheel_holds_the_runtime_and_nothing_that_was_compiled(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("builder", "runtime"):
+    for name in ("builder", "nix", "runtime"):
         shutil.copytree(ROOT / name, source / name)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
@@ -33,6 +33,7 @@ def test_wheel_holds_the_runtime_and_nothing_that_was_compiled(tmp_path: Path) -
     wanted = {f"runtime/{entry.path}" for entry in entries if entry.type == "file"}
     assert wanted == {name for name in names if name.startswith("runtime/")}
     assert "builder/runtime_pins.json" in names
+    assert {f"nix/{path.name}" for path in (ROOT / "nix").iterdir()} <= names
     assert any(name.startswith("builder/data/") for name in names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
