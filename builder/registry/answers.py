@@ -6,6 +6,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
+from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import RegistryError
@@ -96,7 +97,13 @@ def in_words(problem: OSError, *, brief: str, hint: str | None = None) -> Regist
 def retry_after(response: requests.Response) -> float:
     """Seconds that the server asks to wait."""
     text = response.headers.get("Retry-After", "")
-    return min(float(text), LONGEST_WAIT) if text.isascii() and text.isdecimal() else 0.0
+    if text.isascii() and text.isdecimal():
+        return min(float(text), LONGEST_WAIT)
+    # A time, by the server's own clock, whatever this machine's says.
+    until, now = parsedate_tz(text), parsedate_tz(response.headers.get("Date", ""))
+    if until is None or now is None:
+        return 0.0
+    return float(min(max(mktime_tz(until) - mktime_tz(now), 0), LONGEST_WAIT))
 
 
 def errors_of(response: requests.Response) -> str:

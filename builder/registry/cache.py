@@ -213,7 +213,7 @@ class CacheRepository:
             },
             media_type=MANIFEST,
         )
-        if _has_tag(client, tag):
+        if client.has(f"manifests/{tag}", what=f"`{self.name}:{tag}`", headers={"Accept": MANIFEST}):
             return  # the first who made it has kept it: tags may be immutable, and blobs of one key are worth the same
         uploads = known.Uploads(self._store, repository=self.name)
         for one, opened, named in ((config, Bytes(EMPTY).part, "configuration"), (blob, reader, label)):
@@ -260,12 +260,3 @@ class CacheRepository:
     def _mark(self, key: str) -> None:
         if not self._is_marked(key):
             self._store.remember(_KEPT, f"{self.name} {key}", "")
-
-
-def _has_tag(client: Client, tag: str) -> bool:
-    what = f"`{client.reference.name}:{tag}`"
-    url = client.url(f"manifests/{tag}")
-    response = client.steadily("HEAD", url, what=what, do="look for", headers={"Accept": MANIFEST})
-    if response.status_code in (200, 404):
-        return response.status_code == 200
-    raise client.refused(response, what=what, do="look for")

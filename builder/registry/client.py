@@ -22,6 +22,8 @@ from builder.registry.token import Authorization, Token, ask_token, basic
 if TYPE_CHECKING:
     import requests
 
+_REDIRECTS = 5
+"""At most so often a request is led elsewhere or asked who sends it."""
 _DOCKER_HUB_HOST = "registry-1.docker.io"
 
 
@@ -91,8 +93,27 @@ class Client:
         return f"{self._root()}/v2/{self.reference.repository}/{path}"
 
     def absolute(self, url: str) -> str:
-        """The URL that a `Location` stands for, which may be relative."""
-        return urljoin(self._root() + "/", url)
+        """The URL that a `Location` stands for, which may be relative.
+
+        One that leads to the same host without encryption, as registries behind a proxy give that does not tell them of
+        it, is taken with encryption: credentials are sent there.
+        """
+        root, found = urlsplit(self._root()), urlsplit(urljoin(self._root() + "/", url))
+        if (root.scheme, found.scheme) == ("https", "http") and root.hostname == found.hostname:
+            found = found._replace(scheme=root.scheme, netloc=root.netloc)
+        return found.geturl()
+
+    def has(self, path: str, *, what: str, headers: Mapping[str, str] | None = None) -> bool:
+        """Whether the repository has what is at `path`: asked by HEAD, and by GET where that is not answered."""
+        url = self.url(path)
+        response = self.steadily("HEAD", url, what=what, do="look for", headers=headers)
+        if response.status_code in (405, 501) or (response.status_code == 403 and response.history):
+            # Some do not know it, and some lead to a storage whose address is for GET alone.
+            response = self.steadily("GET", url, what=what, do="look for", headers=headers, stream=True)
+            response.close()
+        if response.status_code in (200, 404):
+            return response.status_code == 200
+        raise self.refused(response, what=what, do="look for")
 
     def next_page(self, response: requests.Response) -> str:
         """The URL of the next page of a list; empty at its end (RFC 8288)."""
@@ -108,16 +129,20 @@ class Client:
         scopes: tuple[str, ...] = (),
         stream: bool = False,
         body: Body | bytes | None = None,
+        patience: float = TIMEOUT[1],
     ) -> requests.Response:
         """Send a request, answering the registry's challenge; the response whatever its status.
 
-        Further `scopes` go into the same token.  An address of another host gets no credentials.  Raises what
-        `requests` raises if there is no answer at all, and `RegistryError` if there is no way to authenticate.
+        Further `scopes` go into the same token.  An address of another host gets no credentials.  `patience`: seconds
+        in which something must come.  Raises what `requests` raises if there is no answer at all, and `RegistryError`
+        if there is no way to authenticate.
         """
         own_scope = [f"repository:{self.reference.repository}:{self._actions}"] if self.reference.repository else []
         scope = " ".join([*own_scope, *scopes])
-        target = urljoin(self._root(), url)
-        own = urlsplit(target).netloc == urlsplit(self._root()).netloc
+        target = self.absolute(url)
+
+        def own() -> bool:
+            return urlsplit(target)[:2] == urlsplit(self._root())[:2]
 
         def send(token: Token | None) -> requests.Response:
             if body is not None and not isinstance(body, bytes):
@@ -126,21 +151,28 @@ class Client:
                 method,
                 target,
                 headers=dict(headers or {}),
-                auth=Authorization(token.text if token and own else None),
+                auth=Authorization(token.text if token and own() else None),
                 stream=stream,
                 data=body,
-                timeout=TIMEOUT,
+                timeout=(TIMEOUT[0], patience),
                 allow_redirects=method in ("GET", "HEAD"),
                 **self._options(target),
             )
             return answered
 
-        token = self._token(scope)
+        token, asked = self._token(scope), False
         response = send(token)
-        if response.status_code == 401 and own:
-            header = response.headers.get("WWW-Authenticate", "")
-            response.close()
-            self._authenticate(header, scope=scope, known=token)
+        for _ in range(_REDIRECTS):
+            if response.status_code == 401 and own() and not asked:
+                asked = True
+                header = response.headers.get("WWW-Authenticate", "")
+                response.close()
+                self._authenticate(header, scope=scope, known=token)
+            elif response.status_code in (307, 308) and method not in ("GET", "HEAD"):
+                target = self.absolute(urljoin(target, response.headers.get("Location", "")))
+                response.close()
+            else:
+                break
             response = send(self._tokens.get(scope))
         return response
 

@@ -139,7 +139,7 @@ def _documents(origin: Origin, *, platform: str, store: Store) -> Pulled:
     reference = origin.reference
     document = _document(origin, pointer=reference.pointer, store=store)
     while document.descriptor.media_type in (INDEX, DOCKER_INDEX):
-        found = _platforms(document, reference=reference)
+        found = _platforms(document, reference=reference, wanted=platform)
         if platform not in found:
             raise RegistryError(
                 f"`{reference}` has no image for the platform `{platform}`",
@@ -243,10 +243,16 @@ def _declared_type(data: bytes) -> str:
         return ""
 
 
-def _platforms(document: Document, *, reference: Reference) -> dict[str, Descriptor]:
+def _platforms(document: Document, *, reference: Reference, wanted: str) -> dict[str, Descriptor]:
     try:
-        return platforms(json.loads(document.data))
+        index = json.loads(document.data)
+        found = platforms(index)
+        silent = [entry for entry in index["manifests"] if not entry.get("platform")]
+        if not found and len(silent) == 1:  # some tools write none; the configuration will say which it is
+            found = {wanted: Descriptor.from_json(silent[0])}
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise RegistryError(
             f"the index `{reference}` is damaged: {problem!r}", hint="push it again, or name another image"
         ) from problem
+    else:
+        return found

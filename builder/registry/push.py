@@ -110,12 +110,9 @@ def push_index(images: Sequence[StoredImage], *, to: Reference, access: Access) 
 
 def has_manifest(client: Client, descriptor: Descriptor) -> bool:
     """Whether the repository has the manifest; it then has all that the manifest names."""
-    url, what = client.url(f"manifests/{descriptor.digest}"), f"the manifest `{descriptor.digest[:19]}`"
+    what = f"the manifest `{descriptor.digest[:19]}`"
     # Registries know no `*/*`: what is not named is not there.
-    response = client.steadily("HEAD", url, what=what, do="look for", headers={"Accept": descriptor.media_type})
-    if response.status_code in (200, 404):
-        return response.status_code == 200
-    raise client.refused(response, what=what, do="look for")
+    return client.has(f"manifests/{descriptor.digest}", what=what, headers={"Accept": descriptor.media_type})
 
 
 def put_manifest(client: Client, document: Document, *, pointer: str) -> requests.Response:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from builder.errors import RegistryError
+from builder.fetch import TIMEOUT
 from builder.frozen import frozen
 from builder.registry.answers import PASSING, in_words, may_pass, retry_after
 from builder.registry.client import Client
@@ -24,6 +25,8 @@ Outcome: TypeAlias = Literal["present", "mounted", "sent"]
 
 _OCTETS = "application/octet-stream"
 _LEAST_CHUNK = 1 << 20
+_SLOWEST = 10_000_000
+"""Bytes a second that a registry's storage is thought to move at least."""
 _GONE = {400, 404, 410, 416}
 """Answers to a request for an upload's state that mean: there is no such upload any more."""
 
@@ -79,11 +82,7 @@ def upload(
 
 def has_blob(client: Client, *, digest: str) -> bool:
     """Whether the repository has the blob."""
-    what = f"the blob `{digest[:19]}`"
-    response = client.steadily("HEAD", client.url(f"blobs/{digest}"), what=what, do="look for")
-    if response.status_code in (200, 404):
-        return response.status_code == 200
-    raise client.refused(response, what=what, do="look for")
+    return client.has(f"blobs/{digest}", what=f"the blob `{digest[:19]}`")
 
 
 @dataclasses.dataclass(eq=False)
@@ -229,7 +228,10 @@ class _Upload:
             headers |= _EMPTY
         self._put_once = True
         separator = "&" if "?" in self._location else "?"
-        response = self._send("PUT", f"{self._location}{separator}digest={blob.digest}", headers=headers, part=part)
+        url = f"{self._location}{separator}digest={blob.digest}"
+        # Registries hash or move the whole blob before they answer.
+        patience = TIMEOUT[1] + blob.size / _SLOWEST
+        response = self._send("PUT", url, headers=headers, part=part, patience=patience)
         if response.status_code == 413 and blob.size > _LEAST_CHUNK:
             self._smaller(response)
         if response.status_code in _GONE:
