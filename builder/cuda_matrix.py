@@ -161,6 +161,12 @@ def torch_backend(version: str | None, *, cuda: str | None) -> str:
     return "cu" + newest.replace(".", "")
 
 
+def cog_cuda(torch: str | None) -> str:
+    """The CUDA that Cog resolves for a pinned torch, which its base images are named by: the newest of that version."""
+    row = torch_row(torch) if torch else None
+    return str(max(row["cuda"], key=Version)) if row else DEFAULT
+
+
 def python_trouble(pins: Mapping[str, str], *, python: str) -> str | None:
     """Why packages at these versions cannot be had for `python` (`3.12`), as far as the table knows."""
     for name, version in pins.items():

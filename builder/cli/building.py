@@ -67,7 +67,12 @@ def cog_base(project: Project, *, registry: str) -> str:
     """Cog's own base for the project, by the rule of its tags: `[cudaX.Y-]pythonX.Y[-torchX.Y.Z]`."""
     config = project.config
     torch = re.search(r"(?m)^torch==(\d+\.\d+\.\d+)", project.requirements)
-    parts = [f"cuda{config.cuda}"] if config.gpu and config.cuda else []
+    cuda = config.cuda
+    if config.gpu and not cuda:
+        from builder import cuda_matrix
+
+        cuda = cuda_matrix.cog_cuda(torch[1] if torch else None)
+    parts = [f"cuda{cuda}"] if config.gpu else []
     parts.append(f"python{config.python_minor}")
     if torch:
         parts.append(f"torch{torch[1]}")
@@ -145,6 +150,18 @@ def build_project(
         fresh=options.fresh,
     )
     plan = get_plan(project, lock=lock, files=files, settings=settings, options=options)
+    if lock.built:
+        from builder.cli import wheelhouse
+
+        wheelhouse.restore(
+            lock,
+            config=project.config,
+            plan=plan,
+            project=project.root,
+            settings=settings,
+            store=store,
+            console=console,
+        )
     there = None if elsewhere is None else frozenset(elsewhere.layers_of(plan, store=store))
     cache = _cache(settings, store=store, console=console)
     if cache is not None:
