@@ -132,6 +132,33 @@ def kubernetes(
     console.note(f"{output}: kubectl apply -f {output / 'job.yaml'} (README.md says what it needs once)")
 
 
+@emit.command(cls=Command, epilog="Example: cogsmith emit nix -o flake && nix build path:./flake")
+@_common
+@click.option("--nixpkgs", is_flag=True, help="Let nixpkgs' Python run the packer instead of one in the folder.")
+@build_options
+def nix(*, project: Path, output: Path, nixpkgs: bool, options: BuildOptions) -> None:
+    """Write a flake that builds the image of PROJECT with Nix alone, to the same digest."""
+    from builder.cli.emitting import refuse_foreign
+    from builder.cli.emitting_nix import write_flake
+
+    refuse_foreign(output)
+    settings = read()
+    console = Console(progress=options.progress)
+    store = Store.open(settings.store_root)
+    with store.using(report=console):
+        write_flake(
+            project,
+            folder=output,
+            nixpkgs=nixpkgs,
+            options=options,
+            settings=settings,
+            store=store,
+            console=console,
+        )
+    console.close()
+    console.note(f"{output}: nix build path:{output} (README.md says more)")
+
+
 def _pipeline_options(function: F) -> F:
     options = [
         click.option(
