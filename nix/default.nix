@@ -24,6 +24,9 @@
   # for layers that are compressed anew: a Debian base and an interpreter, or all where the plan says zstd.
   codec ? null,
 
+  # A folder with files that are on no server, such as wheels of one's own, each named by its sha256; a path.  null: none.
+  files ? null,
+
   # The packages that `build.nix_packages` of cog.yaml names, from a nixpkgs: an attribute set.  null: none.
   pkgs ? null,
 
@@ -37,11 +40,13 @@ let
   asPath = value: if builtins.isString value && builtins.substring 0 1 value == "/" then /. + value else value;
   data = builtins.fromJSON (builtins.readFile (asPath plan));
   packer = import ./packer.nix { inherit python seed codec system; };
-  files = import ./files.nix { remotes = data.remotes; };
+  known = import ./files.nix { inherit (data) remotes; folder = files; };
   sources = { runtime = asPath runtime; project = asPath src; };
   nixLayers = import ./packages.nix { inherit data pkgs packer; };
-  makeLayer = import ./layer.nix { inherit data packer files sources nixLayers; };
+  makeLayer = import ./layer.nix { inherit data packer sources nixLayers; files = known; };
   layers = builtins.genList makeLayer (builtins.length data.layers);
   image = import ./image.nix { inherit data packer layers absent; };
+  # `bin/push REFERENCE`, which sends the image to a registry with the digest that it has.
+  push = packer.run { name = "push"; script = ./push.py; spec = { image = "${image}"; }; };
 in
-image // { inherit image layers; plan = data; }
+image // { inherit image layers push; plan = data; }

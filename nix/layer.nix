@@ -16,7 +16,7 @@ let
     ++ (if one.kind or "" == "interpreter" then [ one.sha256 ] else [ ]);
   hashes = hashesOf layer ++ hashesOf (layer.of or { }) ++ (if compiler == null then [ ] else
     hashesOf compiler ++ (if compiler.archive == null then [ ] else [ compiler.archive.sha256 ]));
-  inputs = builtins.listToAttrs (map (hash: { name = hash; value = "${files.${hash}}"; }) hashes);
+  inputs = builtins.listToAttrs (map (hash: { name = hash; value = "${files.bySha256.${hash}}"; }) hashes);
 
   # The project's files: those that the layer names, and of a tree only they.
   isFile = entry: entry.type == "file" && entry.size > 0;
@@ -40,12 +40,11 @@ let
         (if type == "directory" then folders else wanted) ? ${relative};
     };
   # A large file is a path of its own, named by its hash: it is not read again where the store has it.
-  single = entry: builtins.path {
-    name = "file";
-    path = sources.project + ("/" + entry.path);
-    recursive = false;
-    sha256 = entry.sha256;
-  };
+  single = entry:
+    let path = sources.project + ("/" + entry.path); in
+    if builtins.pathExists path
+    then builtins.path { name = "file"; inherit path; recursive = false; inherit (entry) sha256; }
+    else files.added "file" entry.sha256;
   projectFiles = builtins.filter isFile (layer.entries or [ ]);
   treeIn = name: root: entries: { folder = treeOf { inherit name root entries; }; inherit entries; };
   runtimeFiles = builtins.filter isFile (layer.files or layer.of.files or [ ]);
