@@ -67,6 +67,10 @@ def find(start: Path, *, file: str = config.FILE_NAME) -> Project:
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(f"could not read `{path}`: {problem}", hint="it must be UTF-8 text") from problem
     loaded = config.load(text, path=path)
+    if loaded.system_packages:
+        from builder.config import packages
+
+        packages.read(loaded.system_packages)
     refused = config.unsupported(loaded)
     if refused:
         raise ConfigError(

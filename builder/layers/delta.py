@@ -24,6 +24,9 @@ MAX_ID = 65535
 ALWAYS_MOUNTED = (*MOUNTS, "etc/hosts", "etc/hostname", "etc/resolv.conf")
 """Where every sandbox mounts something of its own, made where the image has no such place."""
 
+DBUS_ID = b"c09517000000400080000000000000d1\n"
+"""In Debian's own images it is whatever it was when they were built, and so as little of one machine."""
+
 RULES = {
     "unchanged": "what equals the lower layers' in type, mode, owner, capabilities, target and content is left out",
     "times": "a time alone is no change: it says when a step ran, not what it did",
@@ -38,6 +41,7 @@ RULES = {
     "bytecode": "`__pycache__` is left out, and what it replaces of the lower layers' is deleted: it would be stale;"
     " so is that of each source that changed or went",
     "machine-id": "`/etc/machine-id` is emptied",
+    "dbus-id": "`/var/lib/dbus/machine-id`, which is random, is one that all images have: without any, D-Bus fails",
     "links": "names of one file are hard links to the first of them, unless the lower layers have that one already",
     "rejoined": "names of one file below that changed alike are hard links: an overlay parts them when it copies",
     "sockets": "sockets are left out: they end with the process that made them",
@@ -173,6 +177,8 @@ class _Delta:
             return path, old is not None and old.type == "dir", cut or hidden
         if path == "etc/machine-id" and node.type == "file":
             node = dataclasses.replace(node, content=Data(b""))
+        if path == "var/lib/dbus/machine-id" and node.type == "file":
+            node = dataclasses.replace(node, content=Data(DBUS_ID))
         if volatile(path, node):
             return None
         if node.type == "dir":

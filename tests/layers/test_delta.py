@@ -10,7 +10,7 @@ import pytest
 
 from builder.errors import LayerError
 from builder.layers.content import Data
-from builder.layers.delta import RULES, Changes, delta, resolve
+from builder.layers.delta import DBUS_ID, RULES, Changes, delta, resolve
 from builder.layers.root import Node
 from builder.layers.tar import Member, header
 
@@ -211,6 +211,12 @@ def test_bytecode() -> None:
 def test_machine_id() -> None:
     (_, member) = changed({"etc/machine-id": file(b"0123")})
     assert member.content == Data(b"")
+
+
+def test_dbus_id() -> None:
+    one, other = ([*changed({"var/lib/dbus/machine-id": file(text)})][-1] for text in (b"a" * 33, b"b" * 33))
+    assert one.content == other.content == Data(DBUS_ID)
+    assert len(bytes.fromhex(DBUS_ID.decode().strip())) == 16
 
 
 def test_links() -> None:

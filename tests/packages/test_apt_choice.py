@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from builder.config import packages
 from builder.errors import ConfigError, ResolveError
 from builder.lock import DebianBase
 from builder.plan import Deb, Remote
-from builder.resolve.apt import choose, names, stays
+from builder.resolve.apt import choose, stays
 from builder.resolve.apt.lists import list_name
 from builder.store import Store
 
@@ -219,12 +220,12 @@ def test_an_image_that_lies_is_not_believed(case: Case, store: Store) -> None:
 )
 def test_lines_that_are_no_names(line: str, why: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        names.read(["git", line])
+        packages.read(["git", line])
     assert why in (caught.value.details or "")
 
 
 def test_lines_as_a_shell_would_split_them() -> None:
-    request = names.read(["git  ffmpeg", "-y", "libx=1.0-1+b1", "git", "g++", "lib/sid", "a1:arm64"])
+    request = packages.read(["git  ffmpeg", "-y", "libx=1.0-1+b1", "git", "g++", "lib/sid", "a1:arm64"])
     assert [item.text for item in request.packages] == ["a1:arm64", "ffmpeg", "g++", "git", "lib/sid", "libx=1.0-1+b1"]
     assert (request.packages[5].name, request.packages[5].version) == ("libx", "1.0-1+b1")
     assert request.recommends is None

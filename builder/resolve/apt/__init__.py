@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from builder.config import packages
 from builder.errors import ResolveError
 from builder.frozen import frozen
 from builder.lock import DebianBase, ImageBase
@@ -23,11 +24,13 @@ from builder.resolve.apt.image import FOLDER, Image
 from builder.resolve.apt.kept import Kept, kept_archive
 from builder.resolve.apt.lists import options, write_lists
 from builder.resolve.debian.index import Package
+from builder.resolve.debian.release import OTHER_MIRROR
 from builder.store import Store
 
 _INSTALL = re.compile(
     r"Inst (?P<name>[^\s:]+)(?::\S+)?(?: \[(?P<old>[^\]]*)\])? \((?P<version>\S+) .*\[(?P<arch>[^\]]+)\]\)"
 )
+_OTHER_BASE = "take another base image: the apt of this one is not to be trusted"
 _REMOVE = re.compile(r"Remv (?P<name>\S+)")
 _ENV = {
     "DEBIAN_FRONTEND": "noninteractive",
@@ -74,7 +77,7 @@ def choose(
     it still fits, and can be had from `kept_remotes`.  Raises `ConfigError` for a line that is none, `ResolveError` for
     what cannot be had, `SandboxError` where no program of an image can be run.
     """
-    request = names.read(lines)
+    request = packages.read(lines)
     if not request.packages:
         return (), ()
     _check_names(request, base=base, image=image, archives=archives)
@@ -103,7 +106,8 @@ def choose(
             remotes += [remote for remote in kept_remotes if remote.sha256 == keep[item.name].sha256]
         elif package is None:
             raise ResolveError(
-                f"the base image's apt chose `{item.name}` {item.version}, which is in no index that it was given"
+                f"the base image's apt chose `{item.name}` {item.version}, which is in no index that it was given",
+                hint=_OTHER_BASE,
             )
         else:
             deb = deb_of(package)
@@ -139,11 +143,13 @@ def deb_of(package: Package) -> Deb:
             sha256=package.fields["SHA256"],
         )
     except (KeyError, ValueError) as problem:
-        raise ResolveError(f"the index entry of the package `{package.name}` is incomplete: {problem}") from problem
+        raise ResolveError(
+            f"the index entry of the package `{package.name}` is incomplete: {problem}", hint=OTHER_MIRROR
+        ) from problem
 
 
 def _check_names(
-    request: names.Request, *, base: DebianBase | ImageBase, image: Callable[[], Image], archives: Archives
+    request: packages.Request, *, base: DebianBase | ImageBase, image: Callable[[], Image], archives: Archives
 ) -> None:
     installed = installed_names(base, image=image)
     strange = [item for item in request.packages if item.name not in installed and not archives.has(item.name)]
@@ -166,7 +172,9 @@ def installed_names(base: DebianBase | ImageBase, *, image: Callable[[], Image])
     return frozenset(re.findall(r"(?m)^Package: (\S+)", status.decode("utf-8", errors="replace")))
 
 
-def _simulate(request: names.Request, *, image: Image, archives: Archives, kept: Kept | None, store: Store) -> Answer:
+def _simulate(
+    request: packages.Request, *, image: Image, archives: Archives, kept: Kept | None, store: Store
+) -> Answer:
     with store.scratch() as scratch:
         folder = Path(tempfile.mkdtemp(prefix="apt-", dir=scratch))
         listed = list(archives.archives)
@@ -193,14 +201,14 @@ def _chosen(output: str) -> list[Chosen]:
             continue
         found = _INSTALL.match(line)
         if found is None:
-            raise ResolveError("the base image's apt says what is not understood", details=line)
+            raise ResolveError("the base image's apt says what is not understood", details=line, hint=_OTHER_BASE)
         chosen.append(
             Chosen(name=found["name"], version=found["version"], architecture=found["arch"], old=found["old"] or "")
         )
     return chosen
 
 
-def _failed(answer: Answer, *, request: names.Request, archives: Archives) -> ResolveError:
+def _failed(answer: Answer, *, request: packages.Request, archives: Archives) -> ResolveError:
     told = [line for line in (answer.err + answer.out).splitlines() if line.strip() and not line.startswith("WARNING")]
     words = shlex.join(item.text for item in request.packages)
     for item in request.packages:

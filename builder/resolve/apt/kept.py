@@ -53,7 +53,10 @@ def kept_archive(
 def _paragraph(deb: Deb, *, remotes: Sequence[Remote], store: Store, report: Report) -> bytes:
     own = [remote for remote in remotes if remote.sha256 == deb.sha256]
     if not own and not store.has_file(deb.sha256):
-        raise FetchError(f"no place to get `{deb.package}` {deb.version} from is known")
+        raise FetchError(
+            f"no place to get `{deb.package}` {deb.version} from is known",
+            hint="lock it anew: `cogsmith lock --upgrade`",
+        )
     path = ensure(own, store=store, report=report)[deb.sha256] if own else store.file_path(deb.sha256)
     fields = read_control(path, decompressors=_decompressors()).fields
     fields |= {"Filename": deb.filename, "Size": str(deb.size), "SHA256": deb.sha256}

@@ -1,23 +1,13 @@
-"""What `build.system_packages` may say, and what was meant where a name is not known.  Pure.
-
-`apt-get install` in Cog's Dockerfile gets these words from a shell, so a line may hold several and an option.
-"""
+"""Names of packages that no index has: what they are called now, or what was meant.  Pure."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from builder.errors import ConfigError, ResolveError
-from builder.frozen import frozen
-
-_WANTED = re.compile(
-    r"(?P<name>[a-z0-9][a-z0-9+.-]+)(?::(?P<arch>[a-z0-9-]+))?(?:=(?P<version>[A-Za-z0-9.+:~*-]+)|/(?P<suite>[a-z0-9./-]+))?"
-)
-_OPTIONS = {"--no-install-recommends": False, "--install-recommends": True}
-_IDLE = {"-y", "--yes", "--assume-yes", "-q", "-qq", "-qqy"}
-"""Options that say what is done anyway."""
+from builder.config.packages import Wanted
+from builder.errors import ResolveError
 
 RENAMED: dict[str, tuple[str, ...]] = {
     "libasound2": ("libasound2t64",),
@@ -84,50 +74,6 @@ RENAMED: dict[str, tuple[str, ...]] = {
 From Debian's and Ubuntu's release notes and their transitional packages; `t64` is the transition to 64-bit times."""
 
 
-@frozen
-class Wanted:
-    """One package as the user asks for it; `text` is what apt is told."""
-
-    text: str
-    name: str
-    architecture: str = ""
-    version: str = ""
-    suite: str = ""
-
-
-@frozen
-class Request:
-    """All that is asked for, each once; `recommends` is None where apt's own configuration decides."""
-
-    packages: tuple[Wanted, ...]
-    recommends: bool | None = None
-
-
-def read(lines: Iterable[str]) -> Request:
-    """What the lines of `build.system_packages` ask for; a `ConfigError` with all that are no names of packages."""
-    packages: dict[str, Wanted] = {}
-    recommends: bool | None = None
-    wrong: list[str] = []
-    for word in (word for line in lines for word in line.split()):
-        found = _WANTED.fullmatch(word)
-        if word in _OPTIONS:
-            recommends = _OPTIONS[word]
-        elif word in _IDLE:
-            pass
-        elif found is None or found["name"].endswith("-"):
-            wrong.append(f"`{word}`{_why(word)}")
-        else:
-            groups = {key: found[key] or "" for key in ("name", "version", "suite")}
-            packages[word] = Wanted(text=word, architecture=found["arch"] or "", **groups)
-    if wrong:
-        raise ConfigError(
-            "`build.system_packages` names what is no Debian package",
-            details="\n".join(wrong),
-            hint="write `name`, `name=version`, `name/suite` or `name:architecture`, one a line",
-        )
-    return Request(packages=tuple(packages[text] for text in sorted(packages)), recommends=recommends)
-
-
 def unknown(
     wanted: Sequence[Wanted], *, names: Callable[[], Sequence[str]], has: Callable[[str], bool], where: str
 ) -> ResolveError:
@@ -155,17 +101,3 @@ def _near(name: str, names: Sequence[str]) -> str:
     found = difflib.get_close_matches(name, likely, n=3, cutoff=0.75)
     inside = [other for other in names if stem and len(stem) > 3 and (other == f"lib{name}" or other == stem)]
     return " or ".join(f"`{other}`" for other in dict.fromkeys([*inside, *found][:3]))
-
-
-def _why(word: str) -> str:
-    if word.startswith("-"):
-        return ": of apt's options, `--no-install-recommends` alone is understood"
-    if "/" in word and (word.endswith(".deb") or "://" in word):
-        return ": a package file is installed by a command of `build.run`"
-    if word.endswith("-"):
-        return ": a minus at the end would remove it: do that in `build.run`"
-    if word != word.lower():
-        return ": names of packages have no capital letters"
-    if any(sign in word for sign in "*?^$"):
-        return ": patterns are not for a file that is to give the same every time"
-    return ""

@@ -32,7 +32,9 @@ def system_packages(
     `remotes` are those of the base's packages.
     """
     if world.open_image is None:
-        raise ResolveError("system packages cannot be resolved here: there is nobody to open an image")
+        raise ResolveError(
+            "system packages cannot be resolved here: there is nobody to open an image", hint="build with a lock file"
+        )
     opening = world.open_image
     image = functools.cache(lambda: opening(base, remotes))
     if isinstance(base, DebianBase):

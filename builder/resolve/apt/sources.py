@@ -108,7 +108,9 @@ def _binary(data: bytes, *, where: str) -> bytes:
     try:
         return b"".join(bytes(cert) for cert in pysequoia.Cert.split_bytes(data))
     except Exception as problem:
-        raise ResolveError(f"the keys in `{where}` of the base image cannot be read: {problem}") from problem
+        raise ResolveError(
+            f"the keys in `{where}` of the base image cannot be read: {problem}", hint="take another base image"
+        ) from problem
 
 
 def _only(data: bytes, fingerprints: set[str]) -> bytes:

@@ -23,7 +23,7 @@ from builder.resolve.debian.archive import find_suites, indexes_id, read_indexes
 from builder.resolve.debian.closure import closure
 from builder.resolve.debian.index import Package
 from builder.resolve.debian.mirrors import mirror_credentials, plain_mirrors, session_factory, with_mirrors
-from builder.resolve.debian.release import archive_keys
+from builder.resolve.debian.release import OTHER_MIRROR, archive_keys
 from builder.resolve.debian.sources import host_mirrors
 from builder.store import Store
 
@@ -130,7 +130,9 @@ def _deb(package: Package) -> Deb:
             sha256=package.fields["SHA256"],
         )
     except (KeyError, ValueError) as problem:
-        raise ResolveError(f"the index entry of Debian package `{package.name}` is incomplete: {problem}") from problem
+        raise ResolveError(
+            f"the index entry of Debian package `{package.name}` is incomplete: {problem}", hint=OTHER_MIRROR
+        ) from problem
 
 
 def _remote(package: Package, deb: Deb) -> Remote:
@@ -143,6 +145,6 @@ def _interpreter(packages: dict[str, Package], *, suite: str) -> Interpreter:
     minor = PYTHON[suite]
     package = packages.get(f"python{minor}-minimal")
     if package is None:
-        raise ResolveError(f"the suite `{suite}` of these mirrors has no Python {minor}")
+        raise ResolveError(f"the suite `{suite}` of these mirrors has no Python {minor}", hint=OTHER_MIRROR)
     version = package.version.rpartition(":")[2].partition("-")[0].partition("~")[0].partition("+")[0]
     return Interpreter(path=f"/usr/bin/python{minor}", version=version)

@@ -22,7 +22,7 @@ from builder.plan import Remote
 from builder.report import Report
 from builder.resolve.debian.index import Index
 from builder.resolve.debian.mirrors import places
-from builder.resolve.debian.release import IndexFile, Release, check_suite, read_release
+from builder.resolve.debian.release import OTHER_MIRROR, IndexFile, Release, check_suite, read_release
 from builder.store import Store
 
 MIRROR_HINT = "set COGSMITH_DEBIAN_MIRROR to the base URL of a Debian mirror (the folder that holds `dists` and `pool`)"
@@ -197,18 +197,18 @@ def read_url(url: str, *, session: requests.Session) -> bytes | None:
         except FileNotFoundError:
             return None
         except OSError as problem:
-            raise FetchError(f"could not read `{path}`: {problem.strerror}") from problem
+            raise FetchError(f"could not read `{path}`: {problem.strerror}", hint=MIRROR_HINT) from problem
     try:
         with session.get(url, timeout=TIMEOUT, stream=True) as answer:
             if answer.status_code in (403, 404, 410):
                 return None
             if answer.status_code != 200:
-                raise FetchError(f"`{shown(url)}` answered {answer.status_code} {answer.reason}")
+                raise FetchError(f"`{shown(url)}` answered {answer.status_code} {answer.reason}", hint=OTHER_MIRROR)
             data = answer.raw.read(_MAX_RELEASE + 1, decode_content=True)
     except (requests.RequestException, OSError) as problem:
-        raise FetchError(f"could not read `{shown(url)}`: {_reason(problem)}") from problem
+        raise FetchError(f"could not read `{shown(url)}`: {_reason(problem)}", hint=OTHER_MIRROR) from problem
     if len(data) > _MAX_RELEASE:
-        raise FetchError(f"`{shown(url)}` is larger than any release file")
+        raise FetchError(f"`{shown(url)}` is larger than any release file", hint=OTHER_MIRROR)
     return bytes(data)
 
 
@@ -225,7 +225,9 @@ def _folders(suite: Suite, architecture: str, *, components: Sequence[str] = ("m
     known = suite.release.fields.get("Architectures", "").split()
     if architecture not in known:
         raise ResolveError(
-            f"the suite `{suite.name}` has no packages for `{architecture}`", details=f"it has: {' '.join(known)}"
+            f"the suite `{suite.name}` has no packages for `{architecture}`",
+            details=f"it has: {' '.join(known)}",
+            hint=MIRROR_HINT,
         )
     names = [architecture]
     if "all" in known and suite.release.fields.get("No-Support-for-Architecture-all") != "Packages":
@@ -237,7 +239,7 @@ def _file(suite: Suite, *, folder: str) -> IndexFile:
     files = suite.release.files
     path = next((f"{folder}Packages{end}" for end in (".xz", ".gz", "") if f"{folder}Packages{end}" in files), None)
     if path is None:
-        raise ResolveError(f"the suite `{suite.name}` has no index `{folder}Packages`")
+        raise ResolveError(f"the suite `{suite.name}` has no index `{folder}Packages`", hint=MIRROR_HINT)
     return files[path]
 
 
@@ -253,7 +255,9 @@ def _index(suite: Suite, *, folder: str, get: Callable[[Remote], Path]) -> bytea
     try:
         return _plain(file_path, suffix=path.rpartition("Packages")[2])
     except (lzma.LZMAError, zlib.error) as problem:
-        raise ResolveError(f"`{path}` of the suite `{suite.name}` cannot be decompressed: {problem}") from problem
+        raise ResolveError(
+            f"`{path}` of the suite `{suite.name}` cannot be decompressed: {problem}", hint=OTHER_MIRROR
+        ) from problem
 
 
 def _plain(path: Path, *, suffix: str) -> bytearray:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from builder.errors import ResolveError
 from builder.resolve.debian.index import Index, Package
 from builder.resolve.debian.relations import Relation
+from builder.resolve.debian.release import OTHER_MIRROR
 from builder.resolve.debian.version import satisfies
 
 
@@ -28,7 +29,7 @@ def closure(index: Index, *, wanted: Sequence[str]) -> dict[str, Package]:
     for name in [*index.essential, *wanted]:
         package = index.get(name)
         if package is None:
-            raise ResolveError(f"Debian package `{name}` is not in the index")
+            raise ResolveError(f"Debian package `{name}` is not in the index", hint=OTHER_MIRROR)
         take(package)
     while queue:
         package = queue.pop(0)
@@ -91,7 +92,9 @@ def _check_conflicts(chosen: dict[str, Package]) -> None:
                         other.version, operator=relation.operator, wanted=relation.version
                     )
                     if hit or _provides(other, relation):
-                        raise ResolveError(f"Debian packages `{package.name}` and `{other.name}` exclude each other")
+                        raise ResolveError(
+                            f"Debian packages `{package.name}` and `{other.name}` exclude each other", hint=OTHER_MIRROR
+                        )
 
 
 def _text(relation: Relation) -> str:

@@ -14,6 +14,8 @@ import pysequoia
 
 from builder.errors import ResolveError
 
+OTHER_MIRROR = "try again later, or name another mirror in COGSMITH_DEBIAN_MIRROR: this one is damaged or being updated"
+
 SUITES = {"bookworm": "12", "trixie": "13"}
 """Code names of the Debian releases that can be a base, and their numbers."""
 
@@ -63,7 +65,7 @@ def read_release(data: bytes, *, url: str, keys: bytes, now: dt.datetime | None 
         if len(words) == 3 and re.fullmatch("[0-9a-f]{64}", words[0]) and words[1].isdigit():
             files[words[2]] = IndexFile(path=words[2], size=int(words[1]), sha256=words[0])
     if (named and "Codename" not in fields) or not files:
-        raise ResolveError(f"`{url}` is signed, but is no index of a Debian archive")
+        raise ResolveError(f"`{url}` is signed, but is no index of a Debian archive", hint=OTHER_MIRROR)
     until = fields.get("Valid-Until")
     if now is not None and until and _date(until, url=url) < now and not _SNAPSHOT.search(url):
         raise ResolveError(
@@ -112,7 +114,7 @@ def _verified(data: bytes, *, url: str, keys: bytes, now: dt.datetime | None) ->
             hint="use a newer version of this program, which knows the archive's newer keys, or check the clock",
         )
     if not last or result.bytes is None:
-        raise ResolveError(f"`{url}` bears no valid signature")
+        raise ResolveError(f"`{url}` bears no valid signature", hint=OTHER_MIRROR)
     return result.bytes.decode("utf-8", errors="replace")
 
 
@@ -136,5 +138,5 @@ def _date(text: str, *, url: str) -> dt.datetime:
     try:
         moment = dt.datetime.strptime(text, "%a, %d %b %Y %H:%M:%S %Z")
     except ValueError:
-        raise ResolveError(f"`{url}` has a date that is none: `{text}`") from None
+        raise ResolveError(f"`{url}` has a date that is none: `{text}`", hint=OTHER_MIRROR) from None
     return moment.replace(tzinfo=dt.UTC)
