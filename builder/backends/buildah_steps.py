@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,9 +40,16 @@ RUNTIMES = ("crun", "runc")
 CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_NET_RAW")
 """What our own sandbox leaves a command, and Buildah does not."""
 PREFIX = "cogsmith-"
+GRACE = 5.0
+"""Seconds that Buildah has to end a command when the build is interrupted."""
+_ROOTLESS = "--runtime-flag rootless=true"
+"""To runc, which does not see that root in a user namespace may not touch control groups."""
 _SETUP_FAILED = 96
 """Exit code of the scripts when Buildah could not even begin."""
-_NOISE = re.compile(r"(Error: |error )?(while )?running (runtime|container|subprocess)?.*: exit status \d+")
+_NOISE = re.compile(
+    r"(Error: |error )?(while )?(running (runtime|container|subprocess)?.*: )?exit status \d+"
+    r"|subprocess exited with status \d+"
+)
 """What `buildah run` adds to the output of a command that failed."""
 
 # All of a step in one process of ours.  The words are: folder of the layers, id of the image, name of the container,
@@ -51,8 +59,12 @@ layers=$1 image=$2 name=$3 failed=$4 target=$5
 shift 5
 begin() { b from --pull-never --signature-policy "$POLICY" $OPTIONS --name "$name" "$image"; }
 begin > /dev/null 2>&1 || { b pull --quiet --signature-policy "$POLICY" "dir:$layers" && begin; } > /dev/null || exit 96
-b run "$@"
+"$BUILDAH" --root "$ROOT" --runroot "$RUNROOT" --storage-driver "$DRIVER" run "$@" &
+running=$!
+trap 'kill $running' TERM
+wait $running
 code=$?
+while kill -0 $running 2> /dev/null; do wait $running; done
 if [ $code = 0 ]; then
     mounted=$(b mount "$name") && b umount "$name" > /dev/null || exit 96
     case $mounted in */merged) mounted=${mounted%/merged}/diff;; esac
@@ -69,7 +81,7 @@ b info > /dev/null || exit 96
 begin() { b from --pull-never --signature-policy "$POLICY" $OPTIONS --name "$name" "$image"; }
 begin > /dev/null 2>&1 || { b pull --quiet --signature-policy "$POLICY" "dir:$layers" && begin; } > /dev/null || exit 96
 for way in "$@"; do
-    if b run $way "$name" -- /bin/sh -c : < /dev/null >&2; then echo "$way"; break; fi
+    if b run $way --network host --no-hosts "$name" -- /bin/sh -c : < /dev/null >&2; then echo "$way"; break; fi
 done
 b rm "$name" > /dev/null
 """
@@ -137,8 +149,14 @@ class Buildah:
             Output(lambda line: report.note(f"{name} | {line}"), hidden=step.secrets, noise=_NOISE) as output,
             _started(spec, _STEP, words, out=output.writer) as child,
         ):
-            output.read()
-            code = child.wait()
+            try:
+                output.read()
+                code = child.wait()
+            except BaseException:  # kindly first: the runtime removes its control groups, which nobody else does
+                child.signal(signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    child.wait(timeout=GRACE)
+                raise
         if code == _SETUP_FAILED:
             raise _broken(output.tail.lines, store=store)
         if code:
@@ -154,6 +172,7 @@ class Buildah:
         """What was asked for, or else what works first; remembered for this machine."""
         runtimes = _runtimes()
         ways = [f"--isolation oci --runtime {path}" for path in runtimes] if self._isolation != "chroot" else []
+        ways += [f"{way} {_ROOTLESS}" for way in ways if way.endswith("/runc")]
         ways += ["--isolation chroot"] if self._isolation != "oci" else []
         drivers = ("overlay", "vfs") if self._driver == "auto" else (self._driver,)
         programs = [(path, os.stat(path).st_mtime_ns) for path in (_program(), *runtimes)]  # noqa: PTH116

@@ -43,7 +43,7 @@ class Tail:
 class Output:
     """A pipe for a command's output; `show` gets each line without its end.  A context manager.
 
-    Values that are `hidden` are struck out; lines that are `noise`, of the program that runs the command, are left out.
+    Values that are `hidden` are struck out; last lines that are `noise`, of what runs the command, are left out.
     Give `writer` to the command, then `read` until nobody holds it any more.
     """
 
@@ -52,6 +52,7 @@ class Output:
     ) -> None:
         self._show = show
         self._noise = noise
+        self._held: list[str] = []
         lines = {line.strip() for value in hidden for line in (value, *value.splitlines())}
         self._hidden = sorted((line for line in lines if len(line) >= SECRET_MIN), key=len, reverse=True)
         self.tail = Tail()
@@ -84,9 +85,12 @@ class Output:
             line = line.replace(value, b"***")
         text = _CONTROL.sub("", line[:LINE_MAX].decode(errors="replace"))
         if self._noise is not None and self._noise.fullmatch(text):
+            self._held.append(text)
             return
-        self.tail.add(text)
-        self._show(text)
+        for line_of_its_own in (*self._held, text):
+            self.tail.add(line_of_its_own)
+            self._show(line_of_its_own)
+        self._held.clear()
 
     def _close_writer(self) -> None:
         if self.writer >= 0:

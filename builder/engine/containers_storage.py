@@ -132,14 +132,16 @@ def deliver(
             layers=image.layers,
             store=store,
         )
-        policy = ("--signature-policy", write_policy(work / "policy.json"))
-        told = process.run([tool, "pull", "--quiet", *policy, f"dir:{place}"], purpose=f"copy the image to {program}")
-    made = told.decode().split()[-1]
-    process.run([tool, "tag", made, name], purpose=f"name the image in {program}")
-    found = digests(program, name)
-    if image.digest not in found:
-        raise BackendError(
-            f"{program} holds `{name}` as {' '.join(found) or 'nothing'}, not as {image.digest}",
-            hint=f"it has the same content in another form: `{program} rmi {made[:12]}`, and try again",
-        )
-    return name
+        pull = [tool, "pull", "--quiet", "--signature-policy", write_policy(work / "policy.json"), f"dir:{place}"]
+        for _ in range(2):
+            made = process.run(pull, purpose=f"copy the image to {program}").decode().split()[-1]
+            process.run([tool, "tag", made, name], purpose=f"name the image in {program}")
+            found = digests(program, name)
+            if image.digest in found:
+                return name
+            # Layers in another form, under the same configuration, which is an image's identity there.
+            process.attempt([tool, "rmi", name])
+    raise BackendError(
+        f"{program} has an image of the same content with other layers ({', '.join(dict.fromkeys(found))})",
+        hint=f"it cannot hold both: remove that one (`{program} rmi {made[:12]}`), and try again",
+    )
