@@ -46,7 +46,7 @@ def interpreter_members(
     for path, node in found.walk(TOP):
         inside = path.removeprefix(f"{TOP}/")
         if "__pycache__" not in inside.split("/"):
-            root.place(f"{target}/{inside}", node)
+            root.place(f"{target}/{inside}".lstrip("/"), node)
     if not root.is_executable(f"{target}/bin/python{spec['version'].rpartition('.')[0]}"):
         raise _odd(spec, f"it holds no Python {spec['version']}")
     yield from root.members()

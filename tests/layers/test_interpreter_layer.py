@@ -68,6 +68,14 @@ TREE: tuple[tuple[str, Any], ...] = (
 )
 
 
+def test_it_may_lie_at_the_root_itself(tmp_path: Path) -> None:
+    """Where it is unpacked to compile with."""
+    layer, inputs = made(tmp_path, *TREE)
+    _, blob = packed({**layer, "root": "/"}, inputs)
+    with tarfile.open(fileobj=io.BytesIO(blob)) as tar:
+        assert {"bin/python3.12", "lib/os.py"} <= set(tar.getnames())
+
+
 def test_it_is_root_s_below_its_folder_and_holds_no_bytecode(tmp_path: Path) -> None:
     _, blob = packed(*made(tmp_path, *TREE))
     with tarfile.open(fileobj=io.BytesIO(blob)) as tar:
