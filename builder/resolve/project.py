@@ -108,6 +108,7 @@ def resolve(
                 if decision is None or decision.image == image or image in tried:
                     break
                 # What the packages are decides what they stand on, and that which of their files fit.
+                world.report.note(f"the base is {decision.image or 'Debian'}: {'; '.join(decision.reasons)}")
                 tried.add(image)
                 image, kept = decision.image, {wheel.name: wheel.version for wheel in wheels}
         except UnsatisfiableError as problem:
