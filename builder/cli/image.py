@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -19,6 +19,7 @@ from builder.errors import StoreError
 from builder.layout import FORMS, Form, export_image, import_image
 from builder.store import Store, StoredImage
 
+NO_DAEMON = "docker's daemon must run, and let you in; podman, which needs none, takes images by `--to podman`"
 SHOWN = 10
 """Names in an error's hint."""
 
@@ -113,14 +114,22 @@ def rm(*, references: tuple[str, ...]) -> None:
 
 
 @image.command(
-    short_help="Write an image to a folder or an archive.",
-    epilog="Example: cogsmith image export my-model model.tar --form docker-archive && docker load -i model.tar",
+    short_help="Write an image to a folder or an archive, or hand it to podman or docker.",
+    epilog="Example: cogsmith image export my-model --to podman && podman run --rm -p 5000:5000 my-model",
 )
 @click.argument("reference", metavar="IMAGE", type=ImageName())
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option("--form", type=click.Choice(FORMS), help="What to write (default: a folder, or oci-archive for *.tar).")
-def export(*, reference: str, path: Path, form: Form | None) -> None:
-    """Write an image as an OCI folder, an OCI archive or a Docker archive."""
+@click.option("--to", "program", type=click.Choice(["podman", "docker"]), help="Hand it to this program instead.")
+def export(
+    *, reference: str, path: Path | None, form: Form | None, program: Literal["podman", "docker"] | None
+) -> None:
+    """Write an image as an OCI folder, an OCI archive or a Docker archive; or hand it to podman or docker."""
+    if program is not None and path is None and form is None:
+        _hand_over(reference, program=program)
+        return
+    if path is None or program is not None:
+        raise click.UsageError("name a path to write to, or a program with `--to`: one of the two")
     settings = read()
     console = Console()
     store = Store.open(settings.store_root)
@@ -135,6 +144,30 @@ def export(*, reference: str, path: Path, form: Form | None) -> None:
             raise
     console.close()
     console.note(f"Exported {found.name} to {path}")
+
+
+def _hand_over(reference: str, *, program: Literal["podman", "docker"]) -> None:
+    from builder import process
+    from builder.engine import containers_storage
+
+    settings = read()
+    console = Console()
+    store = Store.open(settings.store_root)
+    with store.using(report=console):
+        found = get(store, reference)
+        fetch = base_layers(found, store=store, settings=settings, report=console)
+        if program == "podman":
+            name = containers_storage.deliver(found, store=store, program=program, report=console, fetch=fetch)
+        else:
+            name = found.name
+            hint = f"{containers_storage.INSTALL['docker']}: `--to podman`"
+            tool = process.find("docker", purpose="hand it the image", hint=hint)
+            with store.scratch() as work:
+                archive = work / "image.tar"
+                export_image(store, image=found, path=archive, form="docker-archive", report=console, fetch_layer=fetch)
+                process.run([tool, "load", "--quiet", "--input", archive], purpose="hand the image to docker", hint=NO_DAEMON)
+    console.close()
+    console.note(f"{program} has it as {name}")
 
 
 @image.command(

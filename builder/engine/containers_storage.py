@@ -132,7 +132,14 @@ def deliver(
             layers=image.layers,
             store=store,
         )
-        pull = [tool, "pull", "--quiet", "--signature-policy", write_policy(work / "policy.json"), f"dir:{place}"]
+        pull: list[str | Path] = [
+            tool,
+            "pull",
+            "--quiet",
+            "--signature-policy",
+            write_policy(work / "policy.json"),
+            f"dir:{place}",
+        ]
         for _ in range(2):
             made = process.run(pull, purpose=f"copy the image to {program}").decode().split()[-1]
             process.run([tool, "tag", made, name], purpose=f"name the image in {program}")

@@ -119,7 +119,7 @@ def start(
         front = runtime_options(reference, tool=tool, store=store, report=report)
         variables = work / "env"
         variables.touch(mode=0o600)  # not in a command line, which everybody can read
-        env = _home(image) | options.env
+        env = {**_home(image), **options.env}
         variables.write_text("".join(f"{key}={value}\n" for key, value in env.items() if "\n" not in value))
         words = arguments(image, options=options, variables=variables, interactive=_is_terminal(options))
         argv = [*_ending_with_us(), tool, *front, *_QUIET, "run", "--name", name, *words, reference]

@@ -11,19 +11,19 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.engine import cdi, client, containers_storage, podman, server
 from builder.engine.container import Options
 from builder.errors import SandboxError
-from builder.oci import CONFIG, MANIFEST, document
 from builder.plan import canonical_json
 from builder.sandbox import Mount
 from builder.store import Store, StoredImage
 
-from .images import HOST, member, put_layer, system_layer, tar
-from .test_container import SERVER
+from .images import HOST
+from .podman_images import stored
 
 NULL = subprocess.DEVNULL
 
@@ -53,34 +53,7 @@ def store(place: Path) -> Iterator[Store]:
 @pytest.fixture(scope="module")
 def image(store: Store) -> StoredImage:
     """An image whose command is a stand-in for the prediction server, or whatever the test says."""
-    layers = [put_layer(store, data) for data in (system_layer(), tar([member("server.py", SERVER.encode())]))]
-    config = document(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "config": {
-                "Cmd": ["python3", "/server.py"],
-                "WorkingDir": "/src",
-                "Env": ["PATH=/usr/bin:/usr/sbin", "A=1"],
-            },
-            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-        },
-        media_type=CONFIG,
-    )
-    manifest = document(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": config.descriptor.to_json(),
-            "layers": [layer.descriptor.to_json() for layer in layers],
-        },
-        media_type=MANIFEST,
-    )
-    store.put(config.data)
-    store.put(manifest.data)
-    store.set_image("cog-podman-test", manifest.descriptor)
-    made = store.image("cog-podman-test")
-    assert made is not None
+    made = stored(store)
     try:
         podman.run(made, store=store, options=Options(command=("true",), mounts=HOST, stdin=NULL))
     except SandboxError as problem:
@@ -199,3 +172,42 @@ def test_gpus_by_cdi_where_the_host_describes_them(tmp_path: Path) -> None:
 )
 def test_names(name: str, there: str) -> None:
     assert containers_storage.local_name(name) == there
+
+
+ROOTLESS = """
+import subprocess, sys
+from pathlib import Path
+from builder.engine import podman
+from builder.engine.container import Options
+from builder.errors import SandboxError
+from builder.sandbox import Mount
+from builder.store import Store
+from engine.images import HOST
+from engine.podman_images import stored
+home = Path(sys.argv[1])
+(home / "here").mkdir()
+with Store.open(home / "podman-store") as store:
+    image = stored(store)
+    options = Options(
+        command=("sh", "-c", "id -u; echo $B > /here/made; exit 9"), env={"B": "x"},
+        mounts=(*HOST, Mount(target="/here", source=home / "here")),
+    )
+    try:
+        code = podman.run(image, store=store, options=options)
+    except SandboxError as problem:
+        print("absent", problem.details)
+    else:
+        left = subprocess.run(["podman", "ps", "-aq"], capture_output=True, text=True).stdout.strip()
+        print("code", code, (home / "here" / "made").stat().st_uid, left)
+subprocess.run(["podman", "system", "reset", "--force"], capture_output=True)
+"""
+
+
+def test_by_an_ordinary_user(ordinary: Any) -> None:
+    if shutil.which("podman") is None:
+        pytest.skip("podman is not installed")
+    given = ordinary.give(Path(__file__).parent, "engine-tests/engine")
+    done = ordinary.run("-c", ROOTLESS, str(ordinary.home), cwd=given.parent)
+    if "subuid" in done.stderr or "uidmap" in done.stderr or "absent" in done.stdout:
+        pytest.skip(f"podman runs nothing for an ordinary user here: {done.stdout} {done.stderr}"[-500:])
+    assert done.stdout == f"0\ncode 9 {ordinary.uid} \n", done.stderr
