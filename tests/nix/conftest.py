@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_nix import Small
+from small_nix import Small, open_small
 
 from builder import lock as locks
 from builder.backends import nix_tool
-from builder.lock import DebianBase
 from builder.store import Store
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "debian"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "layers"))
+import small_debs
 from small_wheels import write_wheel
 
 
@@ -31,22 +32,20 @@ def nix_store(shared: Path) -> Path:
 @pytest.fixture
 def small(nix_store: Path, locked_hello: Path, shared: Path, tmp_path: Path) -> Small:
     """A project that nobody has built."""
-    lock = locks.loads((locked_hello / locks.FILE_NAME).read_text())
-    assert isinstance(lock.base, DebianBase)
-    wanted = {deb.sha256 for deb in lock.base.debs}
-    remotes = {remote.sha256: remote for remote in lock.remotes if remote.sha256 in wanted}
-    project = Small(
-        folder=tmp_path / "project",
-        nix_store=nix_store,
-        debian=lock.base,
-        remotes=remotes,
+    project = open_small(
+        tmp_path / "project",
+        lock=locked_hello / locks.FILE_NAME,
         files=shared / "cache" / "cogsmith" / "files" / "sha256",
+        nix_store=nix_store,
     )
     project.write("run.py", b"print('hello')\n")
     project.write("a folder/with ünï~ code.txt", b"text\n", mode=0o755)
     project.write("empty", b"")
     project.write("weights.bin", bytes(range(256)) * 4096)
     project.write(".runtime/cog/__init__.py", b"x = 1\n")
+    debs = project.folder / ".debs"
+    debs.mkdir()
+    small_debs.deb(debs, "tiny", [("./etc/tiny", "file", "tiny\n" * 100)], version="1.0~rc1")
     wheels = project.folder / ".wheels"
     wheels.mkdir()
     write_wheel(wheels, {"demo/__init__.py": b"def f():\n    return 1\n" * 50, "demo/data.bin": bytes(5000)})

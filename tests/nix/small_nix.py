@@ -6,16 +6,20 @@ import dataclasses
 import hashlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from builder.backends import Execution, embedded, nix, nix_tool
+from builder import lock as locks
+from builder.backends import Execution, assemble, embedded, nix, nix_tool
 from builder.lock import DebianBase
 from builder.oci import PackedLayer
 from builder.plan import (
     BaseLayer,
     BytecodeLayer,
     Compiler,
+    Deb,
+    DebianLayer,
     Entry,
     FilesLayer,
     Generated,
@@ -73,7 +77,7 @@ class Small:
         found = []
         for path in sorted(self.folder.rglob("*")):
             inside = path.relative_to(self.folder).as_posix()
-            if path.is_file() and not inside.startswith((".wheels/", ".runtime/")):
+            if path.is_file() and not inside.startswith((".debs/", ".wheels/", ".runtime/")):
                 data = path.read_bytes()
                 found.append(Entry(path=inside, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
         return found
@@ -88,6 +92,11 @@ class Small:
             Wheel(name=p.name.split("-")[0], version="1.0", filename=p.name, size=p.stat().st_size, sha256=sha256(p))
             for p in sorted((self.folder / ".wheels").iterdir())
         )
+        debs = tuple(
+            Deb(package="tiny", version="1.0~rc1", architecture="amd64", filename=p.name, size=p.stat().st_size,
+                sha256=sha256(p))
+            for p in sorted((self.folder / ".debs").iterdir())
+        )  # fmt: skip
         one = WheelsLayer(prefix="/opt/venv", python="3.11", wheels=wheels, epoch=EPOCH)
         runtime = (self.folder / ".runtime" / "cog" / "__init__.py").read_bytes()
         interpreter = Interpreter(path="/usr/bin/python3.11", version=PYTHON)
@@ -101,6 +110,7 @@ class Small:
         weights = tuple(entry for entry in entries if entry.path == "weights.bin")
         layers: tuple[Layer, ...] = (
             BaseLayer(digest="sha256:" + "1" * 64, diff_id="sha256:" + "2" * 64, size=7, media_type="x"),
+            DebianLayer(suite="bookworm", architecture="amd64", debs=debs, epoch=EPOCH),
             one,
             BytecodeLayer(version=PYTHON, of=one, compilers=compilers, epoch=EPOCH),
             RuntimeLayer(
@@ -119,6 +129,10 @@ class Small:
             Remote(sha256=w.sha256, size=w.size, name=w.filename, urls=(str(self.folder / ".wheels" / w.filename),))
             for w in wheels
         ]
+        own += [
+            Remote(sha256=d.sha256, size=d.size, name=d.filename, urls=(str(self.folder / ".debs" / d.filename),))
+            for d in debs
+        ]
         plan = Plan(
             platform="linux/amd64", epoch=EPOCH, layers=layers, config=config, remotes=(*own, *self.remotes.values())
         )
@@ -128,8 +142,8 @@ class Small:
         found = {}
         for remote in remotes:
             self.downloads.append(remote.name)
-            own = self.folder / ".wheels" / remote.name
-            found[remote.sha256] = own if own.exists() else self.files / remote.sha256
+            own = [self.folder / folder / remote.name for folder in (".debs", ".wheels")]
+            found[remote.sha256] = next((path for path in own if path.exists()), self.files / remote.sha256)
         return found
 
     def embedded(self, plan: Plan, store: Store) -> list[PackedLayer]:
@@ -183,3 +197,25 @@ def remove(folder: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o755)
     shutil.rmtree(folder)
+
+
+def open_small(folder: Path, *, lock: Path, files: Path, nix_store: Path) -> Small:
+    """The project in `folder`, with what is known of Debian's packages from a lock file."""
+    found = locks.loads(lock.read_text())
+    assert isinstance(found.base, DebianBase)
+    wanted = {deb.sha256 for deb in found.base.debs}
+    remotes = {remote.sha256: remote for remote in found.remotes if remote.sha256 in wanted}
+    return Small(folder=folder, nix_store=nix_store, debian=found.base, remotes=remotes, files=files)
+
+
+if __name__ == "__main__":  # as another user: PROJECT LOCK FILES STORE
+    asked = [Path(word) for word in sys.argv[1:]]
+    one = open_small(asked[0], lock=asked[1], files=asked[2], nix_store=Path())
+    with Store.open(asked[3]) as opened:
+        lines = Lines()
+        settings = Execution(debian=one.execution().debian)
+        layers = nix.make(
+            one.plan(), store=opened, local=one.local(), fetch=one.fetch, threads=2, report=lines, execution=settings
+        )
+        image = assemble.image(one.plan(), layers=layers, store=opened, name="image")
+    sys.stdout.write(f"{image.digest} {lines.lines[-1]}\n")

@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_nix import Lines, Small, remove
 from small_wheels import write_wheel
 
-from builder.backends import assemble, embedded, nix, nix_tool
+from builder.backends import assemble, embedded, nix, nix_seed, nix_tool
 from builder.backends.nix_paths import flat_path
 from builder.errors import BackendError, CogsmithError, LayerError, StoreError
 from builder.plan import DebianLayer, Plan, RunLayer, layer_key
@@ -63,11 +64,11 @@ def test_paths_follow_from_digests_and_the_closure_is_the_layers(small: Small, l
     assert small.query("--query", "--references", *code) == []
     layout = Path(f"{small.nix_store}{path}")
     links = list((layout / "blobs" / "sha256").iterdir())
-    assert sorted(str(link.readlink())[:9] for link in links if link.is_symlink()) == ["../../../"] * 5
+    assert sorted(str(link.readlink())[:9] for link in links if link.is_symlink()) == ["../../../"] * 6
     assert json.loads((layout / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
     manifest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
     layers = json.loads((layout / "blobs" / "sha256" / manifest[7:]).read_bytes())["layers"]
-    assert [(layout / "blobs" / "sha256" / one["digest"][7:]).exists() for one in layers] == [False, *[True] * 5]
+    assert [(layout / "blobs" / "sha256" / one["digest"][7:]).exists() for one in layers] == [False, *[True] * 6]
 
 
 def test_every_part_is_made_again_alike(small: Small, locked: Plan, store: Store, tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_every_part_is_made_again_alike(small: Small, locked: Plan, store: Store
     path = small.path(locked, store)
     (deriver,) = small.query("--query", "--deriver", path)
     layers = [drv for drv in small.query("--query", "--requisites", deriver) if drv.endswith("-layer.drv")]
-    assert len(layers) == 5
+    assert len(layers) == 6
     small.query("--realise", "--check", deriver, *layers)
 
 
@@ -104,12 +105,12 @@ def test_to_a_binary_cache_and_back(small: Small, locked: Plan, store: Store, tm
     tool = nix_tool.Tool(private=small.nix_store)
     copy = ["nix", "--extra-experimental-features", "nix-command", "copy"]
     subprocess.run([*copy, "--store", str(small.nix_store), "--to", cache, path], check=True, capture_output=True)
-    assert len(list((tmp_path / "cache").glob("*.narinfo"))) == 6
+    assert len(list((tmp_path / "cache").glob("*.narinfo"))) == 7
     small.write("run.py", b"print('changed')\n")
     plan = small.plan(locked=locked.locked)
     changed = small.path(plan, store)
     subprocess.run([*copy, "--store", str(small.nix_store), "--to", cache, changed], check=True, capture_output=True)
-    assert len(list((tmp_path / "cache").glob("*.narinfo"))) == 8
+    assert len(list((tmp_path / "cache").glob("*.narinfo"))) == 9
     assert tool.missing([path, changed]) == set()
     # Another machine: the cache is unsigned, and locked layers need no signature, for their bytes are known.
     small.downloads.clear()
@@ -149,7 +150,7 @@ def test_a_digest_that_the_packer_does_not_get(small: Small, locked: Plan, store
     with pytest.raises(LayerError) as caught:
         small.nix(small.plan(locked=(wrong[0], *locked.locked[1:])), store)
     assert caught.value.brief == (
-        f"the layer `2 Python packages` came out as {locked.locked[0].digest}, but the lock says sha256:{'e' * 64}"
+        f"the layer `Debian bookworm, 1 packages` came out as {locked.locked[0].digest}, but the lock says sha256:{'e' * 64}"
     )
     assert "cogsmith lock" in str(caught.value.hint)
     assert not store.has_blob("sha256:" + "e" * 64)
@@ -235,6 +236,31 @@ def test_without_namespaces_only_when_asked_and_aloud(
     assert report.lines[0].startswith("not sandboxed: ")
     assert made[1:] == small.nix(locked, store)[1:]
     remove(own)
+
+
+def test_an_ordinary_user_in_a_store_below_the_cache(
+    small: Small, ordinary: Any, locked_hello: Path, store: Store, tmp_path: Path
+) -> None:
+    wanted = assemble.image(small.plan(), layers=small.embedded(small.plan(), store), store=store, name="x").digest
+    project = ordinary.give(small.folder, "nix-project")
+    files = tmp_path / "files"
+    files.mkdir()
+    for deb in nix_seed.debs_of(small.debian.debs, machine=os.uname().machine):
+        shutil.copy(small.files / deb.sha256, files)
+    files = ordinary.give(files, "nix-files")
+    tests = ordinary.give(Path(__file__).parent, "nix-tests")
+    lock = project.parent / "nix-files" / "lock"
+    shutil.copy(locked_hello / "pylock.cog.toml", lock)
+    lock.chmod(0o644)
+    cache = ordinary.home / "nix-cache"
+    done = ordinary.run(
+        *(str(tests / "small_nix.py"), str(project), str(lock), str(files), str(cache)), cwd=ordinary.home
+    )
+    assert done.returncode == 0, done.stderr
+    digest, _, path = done.stdout.split()
+    assert digest == wanted
+    assert path.startswith(f"{cache}/nix/store/nix/store/")
+    remove(cache / "nix" / "store")
 
 
 def test_a_foreign_machine_and_no_debian(small: Small, store: Store, tmp_path: Path) -> None:
