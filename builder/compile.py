@@ -46,6 +46,8 @@ from builder.plan import (
 
 VENV = "/opt/venv"
 RUNTIME_ROOT = "/opt/cogsmith"
+BUILD_ROOT = "/opt/build"
+"""Where a package that has no wheel finds its build requirements, while it is built; in no image."""
 SOURCE_ROOT = "/src"
 SCHEMA_PATH = ".cog/openapi_schema.json"
 PORT = "5000/tcp"
@@ -217,10 +219,13 @@ def _wheel_layers(lock: Lock, *, epoch: int, room: int, compilers: tuple[Compile
     def layer(wheels: Sequence[Wheel], reason: str) -> WheelsLayer:
         return WheelsLayer(prefix=VENV, python=lock.interpreter.minor, wheels=tuple(wheels), epoch=epoch, reason=reason)
 
-    alone = [layer([w], f"{w.name} {w.version}: large, so a layer that other images share") for w in large]
+    alone = [
+        layer([w], f"{w.name} {w.version}: large, so a layer that other images share{_built([w], lock=lock)}")
+        for w in large
+    ]
     layers: list[Layer] = [*alone]
     if small:
-        layers.append(layer(small, f"the other Python packages ({len(small)})"))
+        layers.append(layer(small, f"the other Python packages ({len(small)}){_built(small, lock=lock)}"))
     if compilers:
         layers += [
             bytecode_of(
@@ -234,6 +239,15 @@ def _wheel_layers(lock: Lock, *, epoch: int, room: int, compilers: tuple[Compile
             why = f"of the other Python packages ({len(rest)}): their first import is quicker"
             layers.append(bytecode_of(layer(rest, ""), lock=lock, compilers=compilers, reason=why))
     return layers
+
+
+def _built(wheels: Sequence[Wheel], *, lock: Lock) -> str:
+    """Which of these were built from source, in a few words."""
+    built = {item.sha256: item for item in lock.built}
+    names = [wheel.name for wheel in wheels if wheel.sha256 in built]
+    moving = [wheel.name for wheel in wheels if wheel.sha256 in built and not built[wheel.sha256].same]
+    text = f"; built from source: {', '.join(names)}" if names else ""
+    return text + (f" (each build of {', '.join(moving)} gives another wheel)" if moving else "")
 
 
 def _runtime_layer(lock: Lock, *, runtime: Sequence[Entry], epoch: int) -> RuntimeLayer:
@@ -405,3 +419,21 @@ def base_plan(base: DebianBase | ImageBase, *, platform: str, remotes: Sequence[
     image = ImageConfig(env=(), entrypoint=(), cmd=(), working_dir="/", exposed_ports=(), labels=())
     layers = tuple(_base_layers(lock, epoch=epoch))
     return Plan(platform=platform, epoch=epoch, layers=layers, config=image, remotes=tuple(remotes))
+
+
+def build_environment(
+    config: Config, *, lock: Lock, requires: Sequence[Wheel], remotes: Sequence[Remote], epoch: int
+) -> Plan:
+    """The plan of what a package without a wheel is built in: the image's own base, system packages and Python.
+
+    `lock` has these, and nothing else yet; the build requirements `requires` lie in `BUILD_ROOT`.
+    """
+    plan = base_plan(lock.base, platform=lock.platform, remotes=remotes, epoch=epoch)
+    layers: list[Layer] = list(plan.layers)
+    if lock.system_packages:
+        layers.append(_packages_layer(config, lock=lock, below=layers, epoch=epoch))
+    layers += _interpreter_layers(lock, epoch=epoch)
+    if requires:
+        wheels = tuple(sorted(requires, key=lambda wheel: wheel.name))
+        layers.append(WheelsLayer(prefix=BUILD_ROOT, python=lock.interpreter.minor, wheels=wheels, epoch=epoch))
+    return dataclasses.replace(plan, layers=tuple(layers))

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from builder import __version__
+from builder.cli import wheelhouse
 from builder.cli.asking import opener
 from builder.cli.console import Console
 from builder.cli.project import Project
@@ -143,6 +144,7 @@ def resolve(
         report=console,
         ubuntu=settings.ubuntu_mirrors,
         open_image=opener(settings=settings, store=store, platform=platform, console=console),
+        open_builder=wheelhouse.opener(settings=settings, store=store, console=console),
     )
     lock = resolve_project(
         project.config,

@@ -75,6 +75,27 @@ class Cuda:
 
 
 @frozen
+class Built:
+    """A wheel that no index has, by its sha256, and what it was built from and with.
+
+    The source is an archive, by hash, or a commit of the repository `url`.  `key` names the source, the environment and
+    the build requirements: whoever has built the same finds the wheel by it.  `same`: two builds gave one wheel.
+    """
+
+    sha256: str
+    key: str
+    source: Literal["sdist", "archive", "git"]
+    filename: str = ""
+    size: int = 0
+    source_sha256: str = ""
+    url: str = ""
+    commit: str = ""
+    subdirectory: str = ""
+    requires: tuple[Wheel, ...] = ()
+    same: bool = True
+
+
+@frozen
 class Lock:
     """Everything that was read from the world, by hash.
 
@@ -99,6 +120,8 @@ class Lock:
     """With `build.gpu`."""
     compilers: tuple[Compiler, ...] = ()
     """What compiles bytecode where the image's own Python cannot: it is in a foreign base, or for other machines."""
+    built: tuple[Built, ...] = ()
+    """How to build those of `wheels` that no index has, sorted by sha256."""
     layers: tuple[tuple[str, PackedLayer], ...] = ()
     remotes: tuple[Remote, ...] = ()
 

@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 import tomli_w
 
 from builder.errors import LockError
-from builder.lock import LOCK_FORMAT, Cuda, DebianBase, ImageBase, Lock
+from builder.lock import LOCK_FORMAT, Built, Cuda, DebianBase, ImageBase, Lock
+from builder.lock.built import built_package, is_built, read_built
 from builder.lock.tables import array, malformed, mapping, read, table, text
 from builder.oci import PackedLayer
 from builder.plan import Compiler, Deb, Interpreter, PythonArchive, Remote, Wheel
@@ -37,6 +38,7 @@ def dumps(lock: Lock, *, folder: Path | None) -> str:
             remotes[remote.sha256] = remote
         else:
             others.append(remote)
+    built = {item.sha256: item for item in lock.built}
     own = {
         "format": LOCK_FORMAT,
         "config-hash": lock.config_hash,
@@ -64,7 +66,9 @@ def dumps(lock: Lock, *, folder: Path | None) -> str:
         "environments": [_environment(lock)],
         "requires-python": f"=={lock.interpreter.minor}.*",
         "created-by": "cogsmith",
-        "packages": [_package(wheel, remotes=remotes, folder=folder) for wheel in lock.wheels],
+        "packages": [
+            _package(wheel, built=built.get(wheel.sha256), remotes=remotes, folder=folder) for wheel in lock.wheels
+        ],
         "tool": {"cogsmith": own},
     }
     return tomli_w.dumps(document)
@@ -85,13 +89,14 @@ def loads(source: str, *, folder: Path | None) -> Lock:
     _validate(document)
     remotes = [read(Remote, item, where=at) for at, item in array(own.get("remotes"), where=f"{OWN}.remotes")]
     runtime = mapping(own.get("runtime"), where=f"{OWN}.runtime")
+    built: list[Built] = []
     lock = Lock(
         config_hash=text(own, "config-hash", where=OWN),
         platform=text(own, "platform", where=OWN),
         interpreter=read(Interpreter, own.get("interpreter"), where=f"{OWN}.interpreter"),
         base=_read_base(own.get("base"), remotes=remotes),
         wheels=tuple(
-            _read_package(item, where=at, remotes=remotes, folder=folder)
+            _read_package(item, where=at, remotes=remotes, folder=folder, built=built)
             for at, item in array(document.get("packages"), where="packages")
         ),
         runtime_version=text(runtime, "version", where=f"{OWN}.runtime"),
@@ -109,6 +114,11 @@ def loads(source: str, *, folder: Path | None) -> Lock:
         layers=tuple(_read_layer(item, at=at) for at, item in array(own.get("layers"), where=f"{OWN}.layers")),
         remotes=tuple(sorted(set(remotes), key=lambda remote: (remote.name, remote.sha256))),
     )
+    lock = dataclasses.replace(
+        lock,
+        built=tuple(sorted(built, key=lambda item: item.sha256)),
+        remotes=tuple(sorted(set(remotes), key=lambda remote: (remote.name, remote.sha256))),
+    )
     _check_hashes(lock)
     return lock
 
@@ -121,6 +131,8 @@ def _items(lock: Lock) -> Iterable[Deb | Wheel | PythonArchive]:
     if isinstance(lock.base, DebianBase):
         yield from lock.base.debs
     yield from lock.system_packages
+    for built in lock.built:
+        yield from built.requires
     for compiler in lock.compilers:
         yield from compiler.debs
         if compiler.archive:
@@ -140,7 +152,11 @@ def _environment(lock: Lock) -> str:
     )
 
 
-def _package(wheel: Wheel, *, remotes: Mapping[str, Remote], folder: Path | None) -> dict[str, Any]:
+def _package(
+    wheel: Wheel, *, built: Built | None, remotes: Mapping[str, Remote], folder: Path | None
+) -> dict[str, Any]:
+    if built is not None:
+        return built_package(wheel, built, requires=[_file(item, remotes=remotes) for item in built.requires])
     urls = remotes[wheel.sha256].urls if wheel.sha256 in remotes else ()
     place = _place(urls[0], folder=folder) if urls else {"path": wheel.filename}
     file = {"name": wheel.filename, **place, "size": wheel.size, "hashes": {"sha256": wheel.sha256}}
@@ -158,7 +174,13 @@ def _place(url: str, *, folder: Path | None) -> dict[str, str]:
     return {"url": url}
 
 
-def _read_package(item: Any, *, where: str, remotes: list[Remote], folder: Path | None) -> Wheel:
+def _read_package(item: Any, *, where: str, remotes: list[Remote], folder: Path | None, built: list[Built]) -> Wheel:
+    if is_built(item):
+        wheel, found, requires = read_built(item, where=where)
+        more = _read_files(Wheel, requires, where=f"{where}.{OWN}.requires", remotes=remotes)
+        built.append(dataclasses.replace(found, requires=more))
+        remotes.append(Remote(sha256=wheel.sha256, size=wheel.size, name=wheel.filename, urls=()))
+        return wheel
     files = array(item.get("wheels"), where=f"{where}.wheels")
     if len(files) != 1:
         raise malformed(f"{where}.wheels", "must be exactly one wheel")

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from builder.lock import Cuda, DebianBase, ImageBase, Lock
+from builder.lock import Built, Cuda, DebianBase, ImageBase, Lock
 from builder.oci import PackedLayer
 from builder.plan import BaseLayer, Compiler, Deb, Interpreter, PythonArchive, Remote, Wheel, to_plain
 
@@ -34,6 +34,10 @@ def loads(text: str) -> Lock:
             "system_packages": tuple(Deb(**deb) for deb in data.get("system_packages", ())),
             "cuda": _cuda(data.get("cuda")),
             "compilers": tuple(_compiler(compiler) for compiler in data["compilers"]),
+            "built": tuple(
+                Built(**{**built, "requires": tuple(Wheel(**wheel) for wheel in built["requires"])})
+                for built in data["built"]
+            ),
             "layers": tuple((key, PackedLayer(**packed)) for key, packed in data["layers"]),
             "remotes": tuple(Remote(**{**remote, "urls": tuple(remote["urls"])}) for remote in data["remotes"]),
         }

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from builder.config import Config
 from builder.frozen import frozen
-from builder.plan import Remote, Wheel
 from builder.report import Report
 from builder.resolve import cuda, foreign, pyproject
 from builder.resolve.graph import Graph
 from builder.resolve.locked import resolve_locked
-from builder.resolve.python import resolve_python
+from builder.resolve.python import Resolved, resolve_python
+from builder.resolve.wheelhouse import Builder
 from builder.store import Store
 
 
@@ -69,11 +69,17 @@ class Packages:
         )
 
     def resolve(
-        self, python_version: str, *, platform: str, glibc: str, keep: Mapping[str, str]
-    ) -> tuple[tuple[Wheel, ...], tuple[Remote, ...]]:
-        """The wheels for that interpreter (see `resolve_python`)."""
+        self,
+        python_version: str,
+        *,
+        platform: str,
+        glibc: str,
+        keep: Mapping[str, str],
+        builder: Callable[[], Builder] | None = None,
+    ) -> Resolved:
+        """The wheels for that interpreter, those that `builder` built among them (see `resolve_python`)."""
         if self.locked is not None:
-            return resolve_locked(
+            wheels, remotes = resolve_locked(
                 self.locked,
                 declared=self.declared,
                 python_version=python_version,
@@ -83,6 +89,7 @@ class Packages:
                 env=self.env,
                 report=self.report,
             )
+            return wheels, remotes, ()
         return resolve_python(
             self.text,
             project=self.project,
@@ -92,6 +99,7 @@ class Packages:
             keep=keep,
             folder=self.folder,
             accelerator=self.accelerator,
+            builder=builder,
             store=self.store,
             env=self.env,
             report=self.report,

@@ -18,10 +18,11 @@ from builder.config.sections import minor_of
 from builder.errors import ConfigError, ResolveError
 from builder.frozen import frozen
 from builder.lock import Cuda, DebianBase, ImageBase, Lock
-from builder.plan import Deb, Interpreter, PythonArchive, Remote
+from builder.plan import Interpreter, PythonArchive, Remote
 from builder.report import Report
 from builder.resolve import cuda
 from builder.resolve.apt.image import OpenImage
+from builder.resolve.environment import Environment, OpenBuilder
 from builder.resolve.packages import Packages
 from builder.resolve.wheels import UnsatisfiableError
 from builder.store import Store
@@ -55,6 +56,8 @@ class World:
     """Mirrors of Ubuntu, for base images that are one."""
     open_image: OpenImage | None = None
     """Opens a base for its own apt to be asked; needed for `build.system_packages` only."""
+    open_builder: OpenBuilder | None = None
+    """Opens the environment in which packages without a wheel are built; without it they are refused."""
 
 
 def resolve(
@@ -98,11 +101,23 @@ def resolve(
                     base, interpreter, archive, remotes = _base(
                         asked, project=project, platform=platform, world=world, image=image
                     )
-                wheels, wheel_remotes = packages.resolve(
+                environment = Environment(
+                    asked,
+                    base=base,
+                    interpreter=interpreter,
+                    python=archive,
+                    remotes=remotes,
+                    platform=platform,
+                    world=world,
+                    old=old,
+                    moving=moving,
+                )
+                wheels, wheel_remotes, built = packages.resolve(
                     interpreter.version,
                     platform=platform,
                     glibc=base.glibc if isinstance(base, ImageBase) else GLIBC[base.suite],
                     keep=kept,
+                    builder=environment.builder if world.open_builder else None,
                 )
                 decision = cuda.decide(asked, wheels=wheels, remotes=wheel_remotes, platform=platform, world=world)
                 if decision is None or decision.image == image or image in tried:
@@ -125,14 +140,7 @@ def resolve(
     runtime_wheels, runtime_remotes = resolve_runtime(
         python_version=interpreter.minor, platform=platform, store=world.store, env=world.env, report=world.report
     )
-    debs: tuple[Deb, ...] = ()
-    deb_remotes: tuple[Remote, ...] = ()
-    if config.system_packages:
-        from builder.resolve.apt.project import system_packages
-
-        debs, deb_remotes = system_packages(
-            config, base=base, remotes=remotes, platform=platform, world=world, old=old, moving=moving
-        )
+    debs, deb_remotes = environment.system_packages()
     unique = {remote.sha256: remote for remote in (*remotes, *wheel_remotes, *runtime_remotes, *deb_remotes)}
     return Lock(
         config_hash=config_hash(config, requirements),
@@ -145,6 +153,7 @@ def resolve(
         python=archive,
         cuda=decision,
         system_packages=debs,
+        built=built,
         runtime_build=build_id(runtime_files(hash_file=world.store.hash_file)[0]),
         remotes=tuple(sorted(unique.values(), key=lambda remote: (remote.name, remote.sha256))),
     )

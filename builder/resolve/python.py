@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from packaging.markers import Marker
 
 from builder.errors import ResolveError
+from builder.lock import Built
 from builder.plan import Remote, Wheel
 from builder.report import Report
-from builder.resolve import indexes, requirements, torch, uv, wheels
+from builder.resolve import graph, indexes, requirements, torch, uv, wheels
+from builder.resolve.requirements import Requirements
 from builder.resolve.sessions import session_factory
+from builder.resolve.wheelhouse import Builder, Wheelhouse, fetch_indexed, fetch_line, matching, requirement_of
 from builder.store import Store
+
+if TYPE_CHECKING:
+    import requests
+
+Resolved: TypeAlias = tuple[tuple[Wheel, ...], tuple[Remote, ...], tuple[Built, ...]]
 
 
 def resolve_python(
@@ -27,18 +39,19 @@ def resolve_python(
     keep: Mapping[str, str] | None = None,
     folder: Path | None = None,
     accelerator: str = "cpu",
-) -> tuple[tuple[Wheel, ...], tuple[Remote, ...]]:
-    """The wheels that meet the requirements in `text`, sorted by name, and where each can be had.
+    builder: Callable[[], Builder] | None = None,
+) -> Resolved:
+    """The wheels that meet the requirements in `text`, sorted by name, where each can be had, and which were built.
 
     `text` is a requirements file that lies in `folder` (default: `project`).  `python_version` is the interpreter's
     (`3.11.2`), `platform` the image's (`linux/amd64`), `glibc` its C library's version.  `keep` holds preferred
-    versions by name.  `accelerator` (`cpu`, `cu126`; empty: unknown) is what PyTorch is wanted for.  uv's settings,
-    and pip's, are taken from `env` and the user's files.  Raises `ConfigError` for lines that cannot be used and
-    `ResolveError` for what cannot be had.
+    versions by name.  `accelerator` (`cpu`, `cu126`; empty: unknown) is what PyTorch is wanted for.  `builder` opens
+    what builds packages without a wheel; without it they are refused.  uv's settings, and pip's, are taken from `env`
+    and the user's files.  Raises `ConfigError` for lines that cannot be used and `ResolveError` for what cannot be had.
     """
     asked = requirements.read(text, project=project, folder=folder, report=report)
-    if not asked.lines:
-        return (), ()
+    if not asked.lines and not asked.sources:
+        return (), (), ()
     target = f"Python {python_version} on {platform}, glibc {glibc}"
     arguments = ["--python-version", python_version, "--python-platform", uv.python_platform(platform, glibc=glibc)]
     if asked.prereleases:
@@ -51,33 +64,144 @@ def resolve_python(
     if asked.has_extra_index and not indexes.has_strategy(environment):
         environment["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # to pip, which Cog installs with, all are equal
     others, only_from, more = torch.split(asked, env=env, accelerator=accelerator, report=report)
-    with store.scratch() as scratch:
-        try:
-            lock = uv.compile_lock(
-                others,
-                scratch=scratch,
-                arguments=[*arguments, *more],
-                env=environment,
-                keep=keep,
-                only_from=only_from,
-            )
-        except ResolveError as problem:
-            explained = uv.explained(problem, target=target)
-            if more or only_from:
-                explained.hint = f"{explained.hint}; {torch.HINT}"
-            raise explained from problem
-        offered = wheels.offers(lock, folder=scratch)
     minor = ".".join(python_version.split(".")[:2])
     tags = wheels.image_tags(python_minor=minor, machine=uv.machine(platform), glibc=glibc)
-    allowed = dict(asked.hashes)
-    chosen = [
-        wheels.choose(_allowed(offers, hashes=allowed.get(name)), name=name, tags=tags, target=target)
-        for name, offers in offered.items()
-        if not _is_own(name, report=report)
+    new_session = session_factory(environment, texts=[text])
+
+    def requirements_of_build(texts: Sequence[str]) -> tuple[tuple[Wheel, ...], tuple[Remote, ...]]:
+        with store.scratch() as inner:
+            try:
+                lock = uv.compile_lock(
+                    [*(line for line in asked.lines if line.startswith("-")), *texts],
+                    scratch=inner,
+                    arguments=arguments,
+                    env=environment,
+                )
+            except ResolveError as problem:
+                raise uv.explained(problem, target=f"{target}, to build with") from problem
+            found = wheels.offers(lock, folder=inner)
+        chosen = [wheels.choose(offers, name=name, tags=tags, target=target) for name, offers in found.items()]
+        made, remotes = wheels.complete(chosen, store=store, new_session=new_session)
+        return made, tuple(dataclasses.replace(r, urls=tuple(map(indexes.without_user, r.urls))) for r in remotes)
+
+    with store.scratch() as scratch, store.scratch() as built:
+        house = None
+        if builder is not None:
+            house = Wheelhouse(
+                builder=builder,
+                resolve=requirements_of_build,
+                folder=built,
+                project=project,
+                store=store,
+                report=report,
+            )
+        variables = graph.environment(python_version=python_version, platform=platform)
+        lines = [
+            *others,
+            *_built_lines(asked, house=house, variables=variables, env=env, store=store, new_session=new_session),
+        ]
+        while True:
+            try:
+                lock = uv.compile_lock(
+                    lines,
+                    scratch=scratch,
+                    arguments=[*arguments, *more, *_links(house)],
+                    env=environment,
+                    keep=keep,
+                    only_from=only_from,
+                )
+            except ResolveError as problem:
+                name = uv.without_wheel(problem)
+                if house is not None and name and name not in house.tried:
+                    house.tried.add(name)
+                    wanted = [line for line in lines if line.startswith("-")]
+                    if _build_indexed(
+                        name,
+                        [*wanted, *matching(lines, name=name)],
+                        house=house,
+                        arguments=arguments,
+                        env=environment,
+                        store=store,
+                        new_session=new_session,
+                    ):
+                        continue
+                explained = uv.explained(problem, target=target)
+                if more or only_from:
+                    explained.hint = f"{explained.hint}; {torch.HINT}"
+                raise explained from problem
+            break
+        offered = wheels.offers(lock, folder=scratch)
+        allowed = dict(asked.hashes)
+        chosen = [
+            wheels.choose(_allowed(offers, hashes=allowed.get(name)), name=name, tags=tags, target=target)
+            for name, offers in offered.items()
+            if not _is_own(name, report=report)
+        ]
+        found, remotes = wheels.complete(chosen, store=store, new_session=new_session)
+        own = {item.sha256: item for item in house.built} if house is not None else {}
+        _check_hashes([offer for offer, wheel in _pairs(chosen, found) if wheel.sha256 not in own], allowed=allowed)
+    used = tuple(own[wheel.sha256] for wheel in sorted(found, key=lambda wheel: wheel.sha256) if wheel.sha256 in own)
+    places = [
+        dataclasses.replace(r, urls=() if r.sha256 in own else tuple(map(indexes.without_user, r.urls)))
+        for r in remotes
     ]
-    _check_hashes(chosen, allowed=allowed)
-    found, remotes = wheels.complete(chosen, store=store, new_session=session_factory(environment, texts=[text]))
-    return found, tuple(dataclasses.replace(r, urls=tuple(map(indexes.without_user, r.urls))) for r in remotes)
+    return found, (*places, *(house.remotes if house is not None and used else ())), used
+
+
+def _pairs(chosen: Sequence[wheels.Offer], found: Sequence[Wheel]) -> list[tuple[wheels.Offer, Wheel]]:
+    by_name = {wheel.name: wheel for wheel in found}
+    return [(offer, by_name[offer.name]) for offer in chosen]
+
+
+def _links(house: Wheelhouse | None) -> list[str]:
+    """Where uv finds what was built."""
+    folders = sorted(path for path in house.folder.iterdir()) if house is not None else []
+    return [word for folder in folders for word in ("--find-links", os.fspath(folder))]
+
+
+def _built_lines(
+    asked: Requirements,
+    *,
+    house: Wheelhouse | None,
+    variables: Mapping[str, str],
+    env: Mapping[str, str],
+    store: Store,
+    new_session: Callable[[], requests.Session],
+) -> list[str]:
+    """What uv is asked for in place of the sources among the requirements, once they are built."""
+    lines = []
+    for line in asked.sources:
+        if line.marker and not Marker(line.marker).evaluate({**variables, "extra": ""}):
+            continue
+        if house is None:
+            raise ResolveError(f"`{line.text}` would have to be built, and cannot be here", hint="name a wheel instead")
+        with store.scratch() as scratch:
+            source = fetch_line(line, store=store, scratch=scratch, env=env, new_session=new_session)
+            lines.append(requirement_of(house.add(source), line=line))
+    return lines
+
+
+def _build_indexed(
+    name: str,
+    lines: Sequence[str],
+    *,
+    house: Wheelhouse,
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    store: Store,
+    new_session: Callable[[], requests.Session],
+) -> bool:
+    """Build the newest source of `name` that `lines` allow; whether there was one."""
+    with store.scratch() as scratch:
+        try:
+            document = uv.compile_lock(lines, scratch=scratch, arguments=arguments, env=env, source=name)
+        except ResolveError:
+            return False
+        source = fetch_indexed(document, name=name, store=store, new_session=new_session)
+        if source is None:
+            return False
+        house.add(source)
+    return True
 
 
 def _is_own(name: str, *, report: Report) -> bool:

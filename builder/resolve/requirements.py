@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -20,9 +21,7 @@ _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 OWN = frozenset({"cog", "coglet"})
 """What the image has of its own, whoever asks for it."""
 
-SOURCE_HINT = (
-    "packages without a wheel are not built yet: choose a version that has a wheel, or list a wheel of your own"
-)
+SOURCE_HINT = "choose a version that has a wheel, or list a wheel of your own"
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _OPTION = re.compile(r"(?:^|\s)(--?[A-Za-z][A-Za-z-]*)(?:\s*=\s*|\s+|$)")
@@ -38,6 +37,25 @@ _DROPPED = frozenset({"--prefer-binary", "--require-hashes", "--use-feature", "-
 
 
 @frozen
+class SourceLine:
+    """A requirement that names a source: an archive on this disk or at a URL, or a repository.
+
+    `name` is normalised, and empty where only the source itself says it.
+    """
+
+    text: str
+    kind: Literal["archive", "git"]
+    place: str
+    """A path, or a URL without fragment; for `git` what follows `git+`, `@revision` included."""
+    name: str = ""
+    extras: str = ""
+    """As in `[one,two]`; or empty."""
+    marker: str = ""
+    subdirectory: str = ""
+    sha256: str = ""
+
+
+@frozen
 class Requirements:
     """What to resolve: `lines` for uv (absolute paths for local wheels), and the hashes that were asked for."""
 
@@ -50,6 +68,8 @@ class Requirements:
     """Whether the file names an index, or a page of links, of its own."""
     has_extra_index: bool = False
     has_default_index: bool = False
+    sources: tuple[SourceLine, ...] = ()
+    """What must be built before it can be resolved."""
 
 
 def read(text: str, *, project: Path, folder: Path | None = None, report: Report) -> Requirements:
@@ -73,6 +93,7 @@ def read(text: str, *, project: Path, folder: Path | None = None, report: Report
         has_index=bool(_INDEX_OPTIONS & reader.options),
         has_default_index=bool({"-i", "--index-url"} & reader.options),
         has_extra_index="--extra-index-url" in reader.options,
+        sources=tuple(reader.sources),
     )
 
 
@@ -102,6 +123,7 @@ class _Reader:
         self._folder = folder
         self._report = report
         self.lines: list[str] = []
+        self.sources: list[SourceLine] = []
         self.hashes: dict[str, list[str]] = {}
         self.prereleases = False
         self.trusted_hosts: list[str] = []
@@ -131,7 +153,7 @@ class _Reader:
         elif name == "--trusted-host":
             self.trusted_hosts.append(value)
         elif name in _BUILD_OPTIONS:
-            self._report.warn(f"`{line}` in the requirements is ignored: packages come as wheels")
+            self._report.warn(f"`{line}` in the requirements is ignored: what has a wheel comes as a wheel")
         elif name not in _DROPPED:
             self.options.add(name)
             self.lines.append(f"{name} {value}".strip())
@@ -151,9 +173,8 @@ class _Reader:
         if not path.resolve().is_relative_to(self._project.resolve()):
             raise ValueError(f'local Python package artifact "{line}" must be inside the project directory')
         if path.suffix != ".whl":
-            raise ValueError(
-                f'"{line}" is a source archive, and packages without a wheel are not built yet; list a wheel'
-            )
+            self.sources.append(SourceLine(text=line, kind="archive", place=str(path.resolve())))
+            return
         self.lines.append(path.resolve().as_uri())
 
     def _requirement(self, line: str) -> None:
@@ -168,8 +189,6 @@ class _Reader:
             )
         if text.startswith(("./", "../", "/", "~/")) or text in {".", ".."}:
             raise ValueError(f'local package requirement "{text}" is not a supported wheel or source archive')
-        if _REMOTE_SOURCE.search(text) and _name(text) not in OWN:
-            raise ValueError(f"packages without a wheel are not built yet; name a wheel instead: {line}")
         name = _name(text)
         if name in OWN:
             self._report.warn(
@@ -177,12 +196,37 @@ class _Reader:
             )
             return
         found = _HASH.findall(options)
+        if _REMOTE_SOURCE.search(text):
+            self.sources.append(_source(text, name=name))
+            return
         if found:
             self.hashes.setdefault(name, []).extend(found)
         self.lines.append(text)
         for option in re.split(r"\s+(?=-)", _HASH.sub("", options).strip()):
             if option:
                 self._option(option)
+
+
+def _source(text: str, *, name: str) -> SourceLine:
+    """A repository or an archive at a URL, as PEP 508 or pip names it."""
+    head, _, marker = text.partition(" ;")
+    before, at, url = head.partition("@") if name else ("", "", head)
+    url = url.strip() if at or not name else head
+    url, _, fragment = url.partition("#")
+    more = dict(part.partition("=")[::2] for part in fragment.split("&") if part)
+    extras = re.search(r"\[[^]]*\]", before)
+    if re.match(r"(hg|svn|bzr)\+", url):
+        raise ValueError(f"of version control systems only git is known: {text}")
+    return SourceLine(
+        text=text,
+        kind="git" if url.startswith("git+") else "archive",
+        place=url.removeprefix("git+"),
+        name=name or canonicalize_name(more.get("egg", "").partition("[")[0]),
+        extras=extras[0] if extras else "",
+        marker=marker.strip(),
+        subdirectory=more.get("subdirectory", "").strip("/"),
+        sha256=more.get("sha256", ""),
+    )
 
 
 def _split_options(line: str) -> tuple[str, str]:

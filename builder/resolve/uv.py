@@ -56,11 +56,13 @@ def compile_lock(
     env: Mapping[str, str],
     keep: Mapping[str, str] | None = None,
     only_from: tuple[str, Sequence[str]] | None = None,
+    source: str = "",
 ) -> dict[str, Any]:
     """The `pylock.toml` document that uv makes of `requirements`; `ResolveError` where it cannot.
 
     `scratch` is an empty folder for the files uv is handed.  `keep` maps names to preferred versions.  `only_from` is
-    the URL of an index and further requirements (PEP 508) that are looked for there and nowhere else.
+    the URL of an index and further requirements (PEP 508) that are looked for there and nowhere else.  With `source`, a
+    name, its sources are looked for instead of wheels; nothing is built for it.
     """
     lock = scratch / "pylock.toml"
     (scratch / "requirements.in").write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
@@ -69,7 +71,8 @@ def compile_lock(
     inputs = ["requirements.in", *(["pyproject.toml"] if only_from else [])]
     command = [
         *(program(), "pip", "compile", *inputs, "--output-file", lock.name, "--format", "pylock.toml"),
-        *("--only-binary", ":all:", "--no-header", "--no-annotate", "--quiet", "--python", sys.executable),
+        *(("--no-deps", "--no-binary", source) if source else ("--only-binary", ":all:")),
+        *("--no-header", "--no-annotate", "--quiet", "--python", sys.executable),
         *arguments,
     ]
     # uv takes settings from the nearest workspace above its folder: this one has none.  The user's own stay in force.
@@ -102,6 +105,15 @@ def program() -> str:
 def _preferences(keep: Mapping[str, str]) -> str:
     packages = (f'\n[[packages]]\nname = "{name}"\nversion = "{version}"\n' for name, version in sorted(keep.items()))
     return 'lock-version = "1.0"\ncreated-by = "cogsmith"\n' + "".join(packages)
+
+
+def without_wheel(problem: ResolveError) -> str:
+    """The name of a package that a failure of `compile_lock` says has no wheel that fits; empty if it names none."""
+    said = _without_frame(problem.details or "")
+    match = re.search(
+        r"(?:versions of )?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\S* (?:has|have) no (?:usable )?wheels", said
+    )
+    return canonicalize_name(match["name"]) if match else ""
 
 
 def explained(problem: ResolveError, *, target: str) -> ResolveError:

@@ -109,7 +109,7 @@ def choose(candidates: Sequence[Offer], *, name: str, tags: Sequence[Tag], targe
         raise UnsatisfiableError(
             f"`{name}` has no wheel for {target}",
             details="\n".join(offer.filename for offer in candidates) or None,
-            hint="packages without a wheel are not built yet: choose a version that has a wheel for it",
+            hint="choose a version that has a wheel for it",
         )
     return max(ranked, key=lambda item: item[0])[1]
 
@@ -128,6 +128,17 @@ def complete(
         Wheel(name=o.name, version=o.version, filename=o.filename, size=o.size, sha256=o.sha256) for o in full
     )
     return wheels, tuple(Remote(sha256=o.sha256, size=o.size, name=o.filename, urls=(o.url,)) for o in full)
+
+
+def bring(offer: Offer, *, store: Store, new_session: Callable[[], requests.Session]) -> tuple[Path, Offer]:
+    """A file that is not a wheel of the lock (a source), on this disk and verified; and the offer, completed."""
+    if offer.url.startswith("file:"):
+        return Path(unquote(urlsplit(offer.url).path)), _fill_local(offer, store=store)
+    if not offer.sha256 or not store.has_file(offer.sha256):
+        with new_session() as session:
+            offer = _download(offer, store=store, session=session)
+    path = store.file_path(offer.sha256)
+    return path, dataclasses.replace(offer, size=path.stat().st_size)
 
 
 def _fill(offer: Offer, *, store: Store, new_session: Callable[[], requests.Session]) -> Offer:

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from builder.lock import Cuda, DebianBase, ImageBase, Lock, quick
+from builder.lock import Built, Cuda, DebianBase, ImageBase, Lock, quick
 from builder.oci import PackedLayer
 from builder.plan import BaseLayer, Compiler, Deb, Interpreter, PythonArchive, Remote, Wheel
 
@@ -39,6 +39,7 @@ LOCK = Lock(
         libraries=("nvidia/cublas/lib",),
         reasons=("one", "another"),
     ),
+    built=(Built(sha256="1" * 64, key="k", source="git", url="u", commit="c", requires=(WHEEL,), same=False),),
     layers=(("key", PackedLayer(digest="sha256:c", diff_id="sha256:d", size=4, media_type="tar")),),
     remotes=(Remote(sha256="1" * 64, size=1, name="six.whl", urls=("https://one", "https://two")),),
 )

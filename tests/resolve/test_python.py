@@ -38,7 +38,7 @@ def resolve(tmp_path: Path, store: Store, bare_env: dict[str, str], index: Index
             "report": told,
             **values,
         }
-        return resolve_python(text, **options)
+        return resolve_python(text, **options)[:2]
 
     return call
 
@@ -216,7 +216,7 @@ def test_credentials_are_used_and_never_kept(resolve: Resolve, index: Index, ser
         ("needy\nthing==2.0", "the requirements cannot be met together for Python 3.11.2 on linux/amd64, glibc 2.36"),
         ("orphan", "no package index that is set has `nothing-like-this`"),
         ("thing==", "the requirements are malformed"),
-        ("git+file:///nowhere/x", "the requirements cannot be used"),
+        ("git+file:///nowhere/x", "`git+file:///nowhere/x` would have to be built, and cannot be here"),
     ],
 )
 def test_what_cannot_be_had(resolve: Resolve, index: Index, text: str, brief: str) -> None:
@@ -257,7 +257,7 @@ def test_platforms_that_have_no_wheels(resolve: Resolve, platform: str, glibc: s
 @pytest.mark.parametrize(("python", "glibc"), [("3.11.2", "2.36"), ("3.13.5", "2.41")])
 @pytest.mark.parametrize("platform", ["linux/amd64", "linux/arm64"])
 def test_the_users_own_index(tmp_path: Path, store: Store, told: Told, python: str, glibc: str, platform: str) -> None:
-    wheels, remotes = resolve_python(
+    wheels, remotes, _ = resolve_python(
         "pillow\nnumpy\nonnxruntime\n",
         project=tmp_path,
         python_version=python,

@@ -9,7 +9,8 @@ import pytest
 from small_index import Told, make_wheel
 
 from builder.errors import ConfigError
-from builder.resolve.requirements import Requirements, read
+from builder.resolve import repository
+from builder.resolve.requirements import Requirements, SourceLine, read
 
 
 def lines(text: str, project: Path, told: Told | None = None) -> tuple[str, ...]:
@@ -111,14 +112,7 @@ def test_local_wheels_become_absolute(tmp_path: Path) -> None:
         ("in-1.0-py3-none-any.whl --hash=sha256:a", "do not support inline options or hashes"),
         ("in-1.0-py3-none-any.whl ; python_version > '3'", "environment markers are not supported on local"),
         ("in-1.0-py3-none-any.whl[extra]", "extras are not supported on local"),
-        ("source-1.0.tar.gz", "packages without a wheel are not built yet"),
-        (
-            "git+https://user@a.invalid/f.git@main",
-            "packages without a wheel are not built yet; name a wheel instead: git",
-        ),
-        ("f @ hg+https://a.invalid/f", "packages without a wheel are not built yet"),
-        ("f @ https://a.invalid/f-1.0.tar.gz#sha256=00", "packages without a wheel are not built yet"),
-        ("https://a.invalid/f-1.0.zip", "packages without a wheel are not built yet"),
+        ("f @ hg+https://a.invalid/f", "of version control systems only git is known"),
     ],
 )
 def test_lines_that_are_refused(tmp_path: Path, line: str, message: str) -> None:
@@ -150,3 +144,52 @@ def test_options_about_building_are_ignored_aloud(tmp_path: Path, told: Told) ->
 def test_the_sdk_by_url_is_removed_too(tmp_path: Path, told: Told) -> None:
     assert lines("cog @ git+https://a.invalid/cog.git\n", tmp_path, told) == ()
     assert len(told.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("source-1.0.tar.gz", {"kind": "archive", "name": "", "place": "PROJECT/source-1.0.tar.gz"}),
+        (
+            "git+https://user@a.invalid/f.git@main",
+            {"kind": "git", "name": "", "place": "https://user@a.invalid/f.git@main"},
+        ),
+        (
+            "F_f[x, y] @ git+https://a.invalid/f.git@v1#subdirectory=sub/ ; python_version > '3.9'",
+            {
+                "kind": "git",
+                "name": "f-f",
+                "extras": "[x, y]",
+                "place": "https://a.invalid/f.git@v1",
+                "subdirectory": "sub",
+                "marker": "python_version > '3.9'",
+            },
+        ),
+        ("git+ssh://git@a.invalid/f#egg=f", {"kind": "git", "name": "f", "place": "ssh://git@a.invalid/f"}),
+        (
+            "f @ https://a.invalid/f-1.0.tar.gz#sha256=00",
+            {"kind": "archive", "name": "f", "place": "https://a.invalid/f-1.0.tar.gz", "sha256": "00"},
+        ),
+        ("https://a.invalid/f-1.0.zip", {"kind": "archive", "name": "", "place": "https://a.invalid/f-1.0.zip"}),
+    ],
+)
+def test_sources(tmp_path: Path, line: str, expected: dict[str, str]) -> None:
+    (tmp_path / "source-1.0.tar.gz").write_bytes(b"")
+    found = read(line, project=tmp_path, report=Told())
+    assert found.lines == ()
+    (source,) = found.sources
+    place = expected["place"].replace("PROJECT", os.fspath(tmp_path.resolve()))
+    assert source == SourceLine(**{"text": line, **expected, "place": place})
+
+
+@pytest.mark.parametrize(
+    ("place", "url", "revision", "shown"),
+    [
+        ("https://a.invalid/f.git@v1", "https://a.invalid/f.git", "v1", "https://a.invalid/f.git"),
+        ("https://token@a.invalid/f.git", "https://token@a.invalid/f.git", "", "https://a.invalid/f.git"),
+        ("ssh://git:pw@a.invalid/f@a/b", "ssh://git:pw@a.invalid/f", "a/b", "ssh://git@a.invalid/f"),
+    ],
+)
+def test_addresses_of_repositories(place: str, url: str, revision: str, shown: str) -> None:
+    assert repository.split(place) == (url, revision)
+    assert repository.public(url) == shown

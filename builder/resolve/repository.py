@@ -1,0 +1,53 @@
+"""A git repository at one commit, cloned by the `git` of this machine, with its own settings and credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from builder import process
+from builder.errors import ResolveError
+
+
+def clone(name: str, *, place: str, folder: Path, env: Mapping[str, str], commit: str = "") -> tuple[Path, str, str]:
+    """Clone `URL[@REVISION]` with its submodules into `folder`, at `commit` or else at that revision.
+
+    Returns the folder, the URL without secrets, and the commit.  `ResolveError` in words without secrets where it
+    cannot be had; never asks for a password.
+    """
+    git = process.find("git", purpose=f"get `{name}`", hint="install git, or name an archive instead")
+    url, revision = split(place)
+    quiet = {**env, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+
+    def run(*words: str | Path) -> str:
+        argv: Sequence[str | Path] = [git, "-c", "advice.detachedHead=false", *words]
+        try:
+            return process.run(argv, purpose="get it", env=quiet, error=ResolveError).decode().strip()
+        except ResolveError as problem:
+            raise ResolveError(
+                f"could not get `{name}` from its repository",
+                details=(problem.details or "").replace(url, public(url)),
+                hint="check the address and the revision; git must be able to read it without a question",
+            ) from None
+
+    run("clone", "--quiet", "--no-checkout", url, folder)
+    run("-C", folder, "checkout", "--quiet", commit or revision or "HEAD")
+    run("-C", folder, "submodule", "--quiet", "update", "--init", "--recursive")
+    return folder, public(url), run("-C", folder, "rev-parse", "HEAD")
+
+
+def split(place: str) -> tuple[str, str]:
+    """The URL and the revision (empty: the default branch) of `URL[@REVISION]`; a `@` in the host's part is its own."""
+    scheme, mark, rest = place.partition("://")
+    host, slash, path = rest.partition("/")
+    path, at, revision = path.rpartition("@") if "@" in path else (path, "", "")
+    return f"{scheme}{mark}{host}{slash}{path}", revision if at else ""
+
+
+def public(url: str) -> str:
+    """The URL without a password, and without a user who is one (a token over https)."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    kept = f"{user.partition(':')[0]}{at}" if parts.scheme in ("ssh", "") else ""
+    return parts._replace(netloc=f"{kept}{host}").geturl() if at else url
