@@ -12,12 +12,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from builder import oci
-from builder.backends.making import wanted_downloads
-from builder.backends.steps import Executed
 from builder.cli.settings import Settings
 from builder.frozen import frozen
 from builder.oci import PackedLayer
-from builder.plan import BaseLayer, FilesLayer, Layer, Locked, Plan, layer_key, title
+from builder.plan import BaseLayer, BytecodeLayer, FilesLayer, Layer, Locked, Plan, layer_key, title
 from builder.reference import parse
 from builder.report import Report
 from builder.store import Store
@@ -59,6 +57,8 @@ def look(
     With `elsewhere` (digests that wherever the image goes has or can get), a layer that no command has to run on stays
     where it is.  `fresh` commands run again, whatever the cache has.
     """
+    from builder.backends.steps import Executed
+
     keys = [layer_key(layer, compression=plan.compression, codec=plan.codec) for layer in plan.layers]
     locked = {one.key: one for one in plan.locked}
     absent = [
@@ -141,7 +141,9 @@ def _is_as_locked(layer: PackedLayer, locked: Locked | None, *, cache: CacheRepo
 
 def _is_worth(layer: Layer, *, size: int, plan: Plan, store: Store) -> bool:
     """Whether to pull a layer of `size` bytes that can also be made here."""
-    if str(layer.kind) == "bytecode":  # compiling takes longer than anything on the way
+    from builder.backends.making import wanted_downloads
+
+    if isinstance(layer, BytecodeLayer):  # compiling takes longer than anything on the way
         return True
     sizes = {remote.sha256: remote.size for remote in plan.remotes}
     missing = sum(sizes.get(sha256, 0) for sha256 in wanted_downloads(layer) if not store.has_file(sha256))
