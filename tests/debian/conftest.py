@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,3 +78,18 @@ def made(work: Callable[[str, str], Work]) -> Callable[[str, str], Root]:
         return debian_root(to_plain(layer), inputs, 2)
 
     return make
+
+
+@pytest.fixture
+def copied(made: Callable[[str, str], Root]) -> Callable[[str, str], Root]:
+    """The same, to change: nodes of its own, hard links still one node."""
+
+    def copy(suite: str, architecture: str) -> Root:
+        whole = made(suite, architecture)
+        nodes = {id(node): dataclasses.replace(node) for node in whole._nodes.values()}
+        root = Root(epoch=whole.epoch)
+        root._nodes = {path: nodes[id(node)] for path, node in whole._nodes.items()}
+        root._children = {path: set(names) for path, names in whole._children.items()}
+        return root
+
+    return copy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from small_wheels import packed, wheels_spec
 from trees import File, installed_tree, layer_tree
+
+from tests.conftest import place
 
 WHEELS = [
     "numpy==2.2.6",  # libraries beside the package, an executable script
@@ -31,14 +34,28 @@ WHEELS = [
 ALSO_PIP = {"numpy==2.2.6", "jmespath==1.0.1", "greenlet==3.2.2", "docutils==0.21.2"}
 
 
+@pytest.fixture(scope="session")
+def downloaded(shared: Path) -> Path:
+    """A folder with all of them."""
+    folder = shared / "real-wheels"
+    if not folder.exists():
+        draft = shared / f"real-wheels.{os.getpid()}"
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(draft)]
+        platforms = ["--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_28_x86_64"]
+        done = subprocess.run(
+            [*command, "--python-version", "3.11", *platforms, *WHEELS], capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        place(draft, folder)
+    return folder
+
+
 @pytest.mark.network
+@pytest.mark.xdist_group("real-wheels")
 @pytest.mark.parametrize("requirement", WHEELS)
-def test_same_tree_as_uv_and_pip(requirement: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", tmp_path]
-    platform = ["--python-version", "3.11", "--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_28_x86_64"]
-    done = subprocess.run([*command, *platform, requirement], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    (wheel,) = tmp_path.glob("*.whl")
+def test_same_tree_as_uv_and_pip(requirement: str, downloaded: Path, tmp_path: Path) -> None:
+    name, _, version = requirement.partition("==")
+    (wheel,) = downloaded.glob(f"{name.replace('-', '_')}-{version}-*.whl")
     _, blob = packed(*wheels_spec(wheel, name=requirement.partition("==")[0]), threads=2)
     ours = layer_tree(blob)
     assert len(ours) > 5
