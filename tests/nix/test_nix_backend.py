@@ -149,8 +149,9 @@ def test_a_digest_that_the_packer_does_not_get(small: Small, locked: Plan, store
     )
     with pytest.raises(LayerError) as caught:
         small.nix(small.plan(locked=(wrong[0], *locked.locked[1:])), store)
+    right = locked.locked[0].digest
     assert caught.value.brief == (
-        f"the layer `Debian bookworm, 1 packages` came out as {locked.locked[0].digest}, but the lock says sha256:{'e' * 64}"
+        f"the layer `Debian bookworm, 1 packages` came out as {right}, but the lock says sha256:{'e' * 64}"
     )
     assert "cogsmith lock" in str(caught.value.hint)
     assert not store.has_blob("sha256:" + "e" * 64)
