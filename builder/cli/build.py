@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from builder.backends.nix_document import document
 from builder.cli import locking
 from builder.cli.building import build_project, deliver, open_project, with_options
 from builder.cli.caching import cache_of
@@ -96,6 +95,8 @@ def plan(*, project: Path, as_json: bool, to: str | None, options: BuildOptions)
         asked = to or settings.cache_repo
         more: dict[str, Any] = {"transfers": [dataclasses.asdict(one) for one in moving]} if asked else {}
         more |= advice.to_json(lock, lints=lints)
+        from builder.backends.nix_document import document
+
         say(json.dumps({"id": made.id, **document(made), **more}, indent=2))
         return
     rows = [("#", "LAYER", "SIZE", "STATE", "DOWNLOAD", *(["UPLOAD"] if to else []), "WHY")]
