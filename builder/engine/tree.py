@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import tarfile
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import IO, Any, Literal, TypeAlias
 
 from builder import sandbox
 from builder.errors import LayerError
+from builder.layers.untar import Bounded
 
 Kind: TypeAlias = Literal["dir", "file", "link", "whiteout"]
 WHITEOUT, OPAQUE = b".wh.", b".wh..wh..opq"
@@ -26,6 +26,11 @@ OPAQUE_XATTRS = ("user.overlay.opaque", "trusted.overlay.opaque")
 WHITEOUT_XATTR = "user.overlay.whiteout"
 XATTR = "SCHILY.xattr."
 COPY = 1 << 20
+PATH_MAX = 4096
+RESERVE, RESERVE_FILES = 128 << 20, 1000
+"""Bytes and files of the disk that are never taken."""
+ASKED_EVERY = 16 << 20
+"""Bytes between two looks at the disk; a file counts for a tar header."""
 
 
 def extract(stream: IO[bytes] | object, *, target: Path, owners: bool, progress: Callable[[], None]) -> None:
@@ -38,9 +43,12 @@ def extract(stream: IO[bytes] | object, *, target: Path, owners: bool, progress:
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
         tree = _Tree(root, target=target, owners=owners)
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=COPY, encoding="utf-8") as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=COPY, encoding="utf-8", tarinfo=Bounded) as tar:  # type: ignore[call-overload]
             for number, member in enumerate(tar):
-                tree.add(member, content=tar)
+                try:
+                    tree.add(member, content=tar)
+                except OverflowError as problem:
+                    raise LayerError(f"`{member.name[-200:]}` has a time or an owner that is none: {problem}") from None
                 tar.members = []  # it would remember every one
                 if not number % 256:
                     progress()
@@ -69,10 +77,12 @@ class _Tree:
         self._dirs: dict[bytes, tarfile.TarInfo | None] = {b"": None}
         self._opaque: set[bytes] = set()
         self._whiteouts: dict[bytes, list[bytes]] = {}
+        self._room = _Room(root)
 
     def add(self, member: tarfile.TarInfo, *, content: tarfile.TarFile) -> None:
         path = _path(member.name)
         parent, _, name = path.rpartition(b"/")
+        self._room.take(512)
         if path:
             self._make_parents(parent, below=member.name)
         if name.startswith(WHITEOUT):
@@ -113,14 +123,15 @@ class _Tree:
                 os.close(descriptor)
 
     def _make_parents(self, path: bytes, *, below: str) -> None:
-        kind = self._known.get(path)
-        if kind == "dir":
-            return
-        if kind in ("link", "file"):
-            raise LayerError(f"`{below}` lies below `{os.fsdecode(path)}`, which is not a directory")
-        self._make_parents(path.rpartition(b"/")[0], below=below)
-        self._make_directory(path)
-        self._dirs[path] = None
+        missing = []
+        while (kind := self._known.get(path)) != "dir":
+            if kind in ("link", "file"):
+                raise LayerError(f"`{below}` lies below `{os.fsdecode(path)}`, which is not a directory")
+            missing.append(path)
+            path = path.rpartition(b"/")[0]
+        for parent in reversed(missing):
+            self._make_directory(parent)
+            self._dirs[parent] = None
 
     def _directory(self, path: bytes, member: tarfile.TarInfo) -> None:
         if self._known.get(path) != "dir":
@@ -138,7 +149,7 @@ class _Tree:
     def _replace(self, path: bytes) -> None:
         kind = self._known.pop(path, None)
         if kind == "dir":
-            shutil.rmtree(os.fsencode(self._target) + b"/" + path)
+            sandbox.remove_tree(self._target / os.fsdecode(path))
             for name in [name for name in self._known if name.startswith(path + b"/")]:
                 del self._known[name]
             self._opaque = {name for name in self._opaque if not (name + b"/").startswith(path + b"/")}
@@ -158,6 +169,7 @@ class _Tree:
                 if not piece:
                     raise ValueError(f"`{member.name}` ends early")
                 left -= len(piece)
+                self._room.take(len(piece))
                 while piece:
                     piece = piece[os.write(descriptor, piece) :]
             self._dress_open(descriptor, member)
@@ -259,4 +271,25 @@ def _path(name: str) -> bytes:
     parts = [part for part in name.encode("utf-8", "surrogateescape").split(b"/") if part not in (b"", b".")]
     if b".." in parts or b"\0" in name.encode("utf-8", "surrogateescape"):
         raise LayerError(f"`{name}` leaves the image")
-    return b"/".join(parts)
+    path = b"/".join(parts)
+    if len(path) >= PATH_MAX:
+        raise LayerError(f"`{name[:100]}...` is {len(path)} bytes long, and no path is")
+    return path
+
+
+class _Room:
+    """Stops an extraction before the disk is full: what inflates without end is not to take the machine along."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._left = 0
+
+    def take(self, size: int) -> None:
+        """`size` more bytes will be written; `OSError` where hardly any are left."""
+        self._left -= size
+        if self._left < 0:
+            self._left = ASKED_EVERY
+            found = os.fstatvfs(self._root)
+            if found.f_bavail * found.f_frsize < RESERVE or (found.f_files and found.f_favail < RESERVE_FILES):
+                text = f"less than {RESERVE >> 20} MiB or {RESERVE_FILES} files are left of the disk"
+                raise OSError(errno.ENOSPC, text)

@@ -16,6 +16,7 @@ from builder.layers.delta import WHITEOUT, Changes, Lower
 from builder.layers.lower import attribute, is_opaque, is_whiteout
 from builder.layers.root import Node
 from builder.layers.tree import from_disk, from_tar, read_folder
+from builder.layers.untar import Bounded
 
 OPAQUE = ".wh..wh..opq"
 AUFS = ".wh..wh."
@@ -79,14 +80,14 @@ def read_layer(archive: BinaryIO, *, lower: Lower) -> Changes:
     changes = Changes(nodes={})
     archive.seek(0)
     try:
-        with tarfile.open(fileobj=archive, mode="r:", encoding="utf-8") as tar:
+        with tarfile.open(fileobj=archive, mode="r:", encoding="utf-8", tarinfo=Bounded) as tar:
             for info in tar:
                 path = "/".join(part for part in info.name.split("/") if part not in ("", "."))
                 if ".." in path.split("/"):
                     raise LayerError(f"the archive of a step holds `{info.name}`, which leaves the image")
                 if path:
                     _place(info, path, changes=changes, archive=archive, lower=lower)
-    except tarfile.TarError as problem:
+    except (tarfile.TarError, ValueError, EOFError) as problem:
         raise LayerError(f"the archive of a step is damaged: {problem}") from problem
     return changes
 

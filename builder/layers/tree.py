@@ -16,6 +16,7 @@ from builder.errors import LayerError
 from builder.layers.content import FileSlice, Spooled
 from builder.layers.root import Node, Root
 from builder.layers.tar import MemberType
+from builder.layers.untar import Bounded
 
 XATTRS = ("security.capability",)
 """Extended attributes that a layer keeps."""
@@ -128,10 +129,10 @@ def read_tar(spool: BinaryIO, *, epoch: int) -> Root:
     root = Root(epoch=epoch)
     spool.seek(0)
     try:
-        with tarfile.open(fileobj=spool, mode="r:", encoding="utf-8") as tar:
+        with tarfile.open(fileobj=spool, mode="r:", encoding="utf-8", tarinfo=Bounded) as tar:
             for info in tar:
                 _place_tar(info, root=root, spool=spool)
-    except tarfile.TarError as problem:
+    except (tarfile.TarError, ValueError, EOFError) as problem:
         raise LayerError(f"the archive of the tree is damaged: {problem}") from problem
     return root
 

@@ -12,6 +12,7 @@ from typing import Any
 from builder.errors import ConfigError, StoreError
 from builder.frozen import frozen
 from builder.inflate import GZIP, ZSTD, diff_id_of
+from builder.layers.untar import Bounded
 from builder.layout.export import CONTAINERD_NAME
 from builder.oci import (
     CONFIG,
@@ -185,7 +186,7 @@ def _archive(store: Store, *, path: Path, report: Report) -> _Layout:
         with (
             explaining(f"read `{path}`"),
             path.open("rb") as raw,
-            tarfile.open(fileobj=raw, mode="r|*", encoding="utf-8") as archive,
+            tarfile.open(fileobj=raw, mode="r|*", encoding="utf-8", tarinfo=Bounded) as archive,
         ):
             for member in archive:
                 name = posixpath.normpath(member.name)

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, cast
 from builder.errors import ResolveError
 from builder.frozen import frozen
 from builder.inflate import inflated
+from builder.layers.untar import Bounded
 from builder.oci import PackedLayer
 from builder.plan import Interpreter
 from builder.registry.sources import Readable
@@ -163,7 +164,7 @@ def _facts(file: Readable, *, name: str) -> Iterator[tuple[str, _Fact | None]]:
     stream = _Stream(inflated(cast("BinaryIO", file), name=name))  # nothing but `read` is used
     seen: dict[str, _Fact] = {}
     try:
-        with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as archive:
+        with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", tarinfo=Bounded) as archive:
             for member in archive:
                 path = posixpath.normpath(member.name).lstrip("/")
                 if not member.isdir():
@@ -180,7 +181,7 @@ def _read_layer(file: BinaryIO, *, layer: PackedLayer, facts: dict[str, _Fact]) 
     added: dict[str, _Fact] = {}
     known = collections.ChainMap(added, facts)
     try:
-        with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as archive:
+        with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", tarinfo=Bounded) as archive:
             for member in archive:
                 path = posixpath.normpath(member.name).lstrip("/")
                 if posixpath.basename(path).startswith(".wh."):

@@ -37,10 +37,11 @@ ALLOWED: dict[str, set[str]] = {
     "compile": {"bytecode", "config", "lock", "plan"},
     "store": {"oci", "plan", "reference"},
     "fetch": {"plan", "store"},
-    "layout": {"inflate", "oci", "plan", "reference", "store"},
+    "layout": {"inflate", "layers", "oci", "plan", "reference", "store"},
     "sandbox": {"process"},
     "registry": {"fetch", "inflate", "oci", "plan", "process", "reference", "store"},
     "resolve": {
+        "bytecode",
         "config",
         "cuda_matrix",
         "data",

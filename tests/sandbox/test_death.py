@@ -157,6 +157,25 @@ def test_remove_tree(tmp_path: Path) -> None:
     assert list(outside.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["d" * 200, "d"])
+def test_remove_a_tree_deeper_than_any_path(tmp_path: Path, name: str) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "beside").write_text("")
+    here = os.open(top, os.O_RDONLY)
+    for number in range(1500):
+        os.mkdir(name, 0o700, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=below))
+        if number % 100 == 7:
+            os.fchmod(here, 0)
+        os.close(here)
+        here = below
+    os.close(here)
+    sandbox.remove_tree(top)
+    assert list(tmp_path.iterdir()) == []
+
+
 def read_until(terminal: int, wanted: bytes) -> bytes:
     """What the terminal shows, up to and with `wanted`."""
     seen = b""
