@@ -29,7 +29,7 @@ _OPTIONS = (
     "Dpkg::Options::=--force-confold",  # one that the base changed stays as it is
     "Dpkg::Use-Pty=false",
 )
-_FLAGS = ("--yes", "--quiet", "--no-install-recommends", "--allow-downgrades")
+_FLAGS = ("-qq", "--yes", "--no-install-recommends", "--allow-downgrades")
 
 INSTALL = " ".join(
     [
