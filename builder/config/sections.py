@@ -116,6 +116,8 @@ def _fields(reader: Reader, values: dict[str, Node], *, field: str, given: bool)
         cudnn=text("cudnn"),
         sdk_version=_sdk_version(reader, values.get("sdk_version")),
     )
+    if found.gpu and found.cuda and found.cudnn:
+        _check_cudnn(reader, cuda=found.cuda, cudnn=found.cudnn, node=values["cudnn"], field=f"{field}.cudnn")
     if not found.gpu:
         for key in ("cuda", "cudnn"):
             if key in values:
@@ -185,6 +187,16 @@ def _cuda(reader: Reader, node: Node | None, *, field: str) -> str | None:
     elif int(parts[0]) < 11:
         reader.fail(field, "minimum supported CUDA version is 11", node=node, value=text)
     return text
+
+
+def _check_cudnn(reader: Reader, *, cuda: str, cudnn: str, node: Node, field: str) -> None:
+    """Whether there is an image with both; of a CUDA that is not known, nothing is."""
+    from builder.data.cuda import images, major
+
+    have = sorted({row["cudnn"] for row in images(cuda=cuda)}, key=int)
+    if have and major(cudnn) not in have:
+        message = f"CUDA {cuda} is incompatible with CuDNN {cudnn}: compatible CuDNN versions are: {', '.join(have)}"
+        reader.fail(field, message, node=node)
 
 
 def _sdk_version(reader: Reader, node: Node | None) -> str | None:

@@ -80,9 +80,10 @@ def images(*, cuda: str = "", removed: bool = False) -> list[Mapping[str, Any]]:
 
 
 def tag(image: Mapping[str, Any], *, variant: str) -> str:
-    """`nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04`: with cuDNN, on the newest Ubuntu that there is."""
+    """`nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04`, on the newest Ubuntu that there is; a `base` has no cuDNN."""
     ubuntu = max(image["ubuntu"], key=Version)
-    return f"{REPOSITORY}:{image['cuda']}-{image['word']}-{variant}-ubuntu{ubuntu}"
+    cudnn = "" if variant == "base" else f"{image['word']}-"
+    return f"{REPOSITORY}:{image['cuda']}-{cudnn}{variant}-ubuntu{ubuntu}"
 
 
 def glibc_of(reference: str) -> str | None:

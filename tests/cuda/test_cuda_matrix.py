@@ -247,6 +247,7 @@ def test_cog_builds_on_the_same_devel_images() -> None:
     """Observed of Cog: the image for some CUDA and cuDNN (highest patch, then highest Ubuntu)."""
     assert rows.tag(rows.images(cuda="11.8")[0], variant="devel") == "nvidia/cuda:11.8.0-cudnn8-devel-ubuntu22.04"
     assert rows.tag(rows.images(cuda="12.6")[0], variant="devel") == "nvidia/cuda:12.6.3-cudnn-devel-ubuntu24.04"
+    assert rows.tag(rows.images(cuda="12.6")[0], variant="base") == "nvidia/cuda:12.6.3-base-ubuntu24.04"
 
 
 def test_glibc_by_the_tag() -> None:

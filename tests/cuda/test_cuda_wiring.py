@@ -11,6 +11,7 @@ import pytest
 from builder.compile import compile_plan
 from builder.config import Config, config_hash, load, unsupported
 from builder.cuda_matrix import cog_cuda
+from builder.errors import ConfigError
 from builder.lock import Cuda, DebianBase, ImageBase, Lock
 from builder.plan import Interpreter
 from builder.resolve import cuda
@@ -66,6 +67,16 @@ def test_the_keys_act_and_count_with_a_gpu_only() -> None:
     both = load(text.replace("  cuda", "  gpu: true\n  cuda"), path=Path("cog.yaml"))
     assert not both.warnings
     assert not unsupported(both)
+
+
+def test_a_cudnn_that_no_image_of_the_cuda_has_is_said_with_its_place() -> None:
+    text = 'build:\n  gpu: true\n  python_version: "3.11"\n  cuda: "11.8"\n  cudnn: "9"\nrun: "run.py:Runner"\n'
+    with pytest.raises(ConfigError) as caught:
+        load(text, path=Path("cog.yaml"))
+    said = "build.cudnn: CUDA 11.8 is incompatible with CuDNN 9: compatible CuDNN versions are: 8 (line 5, column 10)"
+    assert said in str(caught.value.details)
+    assert load(text.replace('"9"', "8.6"), path=Path("cog.yaml")).cudnn == "8.6"
+    assert load(text.replace("11.8", "99.1"), path=Path("cog.yaml")).cudnn == "9"  # not known here
 
 
 def test_a_wish_of_the_command_line_is_part_of_what_a_lock_answers() -> None:

@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "plan": set(),
     "data": set(),
     "oci": {"plan"},
-    "config": {"plan"},
+    "config": {"data", "plan"},
     "lock": {"config", "oci", "plan"},
     "cuda_matrix": {"data", "lock", "plan"},
     "schema": set(),
