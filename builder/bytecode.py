@@ -10,6 +10,7 @@ from builder.lock import DebianBase, Lock
 from builder.plan import (
     BytecodeLayer,
     Compiler,
+    Deb,
     DebianLayer,
     InterpreterLayer,
     Layer,
@@ -36,12 +37,17 @@ def compilers_of(lock: Lock) -> tuple[Compiler, ...]:
     if lock.python is not None:
         own.append(Compiler(architecture=architecture, archive=lock.python))
     elif isinstance(lock.base, DebianBase):
-        minor = lock.interpreter.minor
-        names = {f"python{minor}-minimal", f"libpython{minor}-minimal", "libc6", "libexpat1", "zlib1g"}
-        debs = tuple(deb for deb in lock.base.debs if deb.package in names)
-        if any(deb.package == f"python{minor}-minimal" for deb in debs):
+        debs = compiling_debs(lock.base, minor=lock.interpreter.minor)
+        if debs:
             own.append(Compiler(architecture=architecture, debs=debs))
     return (*own, *lock.compilers)
+
+
+def compiling_debs(base: DebianBase, *, minor: str) -> tuple[Deb, ...]:
+    """The packages of a Debian system that its Python `minor` needs to compile; none if it has no such Python."""
+    names = {f"python{minor}-minimal", f"libpython{minor}-minimal", "libc6", "libexpat1", "zlib1g"}
+    debs = tuple(deb for deb in base.debs if deb.package in names)
+    return debs if any(deb.package == f"python{minor}-minimal" for deb in debs) else ()
 
 
 def bytecode_of(

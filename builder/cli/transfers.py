@@ -49,6 +49,7 @@ def transfers(
         there = None if elsewhere is None else places
         cached = look(plan, cache=cache, store=store, fresh=fresh, elsewhere=there)
     found: list[Transfer] = []
+    counted: set[str] = set()  # a wheel is downloaded once for its layer and for its bytecode
     for i, (layer, (digest, size)) in enumerate(zip(plan.layers, blobs, strict=True)):
         here = digest is not None and store.has_blob(digest) and not (fresh and isinstance(layer, Executed))
         if i in cached:
@@ -66,7 +67,8 @@ def transfers(
         elif isinstance(layer, BaseLayer):
             found.append(Transfer(state="in the registry", size=size, upload=upload))
         else:
-            missing = [sha256 for sha256 in wanted_downloads(layer) if not store.has_file(sha256)]
+            missing = [x for x in wanted_downloads(layer) if x not in counted and not store.has_file(x)]
+            counted.update(missing)
             download = sum(sizes.get(sha256, 0) for sha256 in missing)
             found.append(Transfer(state="to make", size=size, download=download, upload=upload))
     return found

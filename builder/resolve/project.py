@@ -82,6 +82,7 @@ def resolve(
     Where the configuration names no Python, a base image decides; else it is the newest of a Debian base for which
     all packages can be had, though the one of `old` comes first.
     """
+    from builder.resolve.compilers import resolve_compilers
     from builder.resolve.runtime import build_id, resolve_runtime, runtime_files
 
     packages = Packages.of(
@@ -141,7 +142,8 @@ def resolve(
         python_version=interpreter.minor, platform=platform, store=world.store, env=world.env, report=world.report
     )
     debs, deb_remotes = environment.system_packages()
-    unique = {remote.sha256: remote for remote in (*remotes, *wheel_remotes, *runtime_remotes, *deb_remotes)}
+    compilers, more = resolve_compilers(base, interpreter=interpreter, python=archive, platform=platform, world=world)
+    unique = {remote.sha256: remote for remote in (*remotes, *wheel_remotes, *runtime_remotes, *deb_remotes, *more)}
     return Lock(
         config_hash=config_hash(config, requirements),
         platform=platform,
@@ -154,6 +156,7 @@ def resolve(
         cuda=decision,
         system_packages=debs,
         built=built,
+        compilers=compilers,
         runtime_build=build_id(runtime_files(hash_file=world.store.hash_file)[0]),
         remotes=tuple(sorted(unique.values(), key=lambda remote: (remote.name, remote.sha256))),
     )
