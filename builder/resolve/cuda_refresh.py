@@ -96,6 +96,7 @@ def compare(
         rows = [row for row in cuda.table()[kind] if is_wanted(kind, row["version"])]
         checks += [functools.partial(check, row, look=look) for row in rows]
     checks += [functools.partial(_newer, name, look=look) for name in ("torch", "tensorflow") if is_wanted(name)]
+    uv.program()  # looks at `sysconfig`, which two threads must not be the first to do
     found: list[Difference] = []
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         for number, differences in enumerate(pool.map(lambda check: list(check()), checks), start=1):
