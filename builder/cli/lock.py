@@ -41,6 +41,9 @@ EVERYTHING = "*"
     help="Move NAME (--upgrade=NAME), or without it everything, to the newest version allowed.",
 )
 @click.option("--no-layers", is_flag=True, help="Do not make the layers whose digests the lock records.")
+@click.option(
+    "--cache-repo", metavar="REPOSITORY", help="Share wheels that are built from source through this repository."
+)
 @click.pass_context
 def lock(
     ctx: click.Context,
@@ -51,9 +54,11 @@ def lock(
     check: bool,
     upgrade: tuple[str, ...],
     no_layers: bool,
+    cache_repo: str | None,
 ) -> None:
     """Pin the base, the packages and the layers of PROJECT by hash in pylock.cog.toml."""
     settings = read()
+    settings = dataclasses.replace(settings, cache_repo=settings.cache_repo if cache_repo is None else cache_repo)
     console = Console()
     found = find(project, file=file)
     for warning in found.config.warnings:
