@@ -7,7 +7,7 @@ class Runner(BaseRunner):
     def run(
         self,
         frequency: float = Input(description="Hertz", ge=20, le=20000, default=440),
-        seconds: float = Input(description="How long", gt=0, le=10, default=1),
+        seconds: float = Input(description="How long", ge=0.01, le=10, default=1),
     ) -> Path:
         """A tone, made by a program that `build.system_packages` brings."""
         output = Path("/tmp/tone.wav")
