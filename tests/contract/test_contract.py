@@ -20,7 +20,7 @@ from .cases import SECRET, STEPS, Way, image, make
 
 VARIANTS: dict[str, list[Mapping[str, str]]] = {
     "embedded": [{}],
-    "buildah": [{}, {"isolation": "chroot"}],
+    "buildah": [{}],
     "kaniko": [{"kaniko_executor": os.environ.get("COGSMITH_KANIKO_EXECUTOR", "")}],
     "nix": [],  # runs no command: what it makes is compared in tests/nix
 }
@@ -32,6 +32,7 @@ WAYS = [
     for ordinary in (False, True)
     if (name, ordinary) != (DEFAULT, False)
 ]
+WAYS += [Way(backend="buildah", settings={"isolation": "chroot"}, ordinary=True)]
 
 
 @pytest.fixture(scope="session")
