@@ -185,7 +185,7 @@ def _has_local_base(project: Project) -> bool:
 
 def _moved(lock: Lock, *, project: Project, store: Store) -> list[str]:
     """What a resolution took from this disk and is not there as it was: a wheel that was built again, a base."""
-    moved = []
+    moved = _changed_sources(lock, project=project, store=store)
     for remote in lock.remotes:
         paths = [_local(url) for url in remote.urls]
         if paths and not any(path is None or _is(path, sha256=remote.sha256, store=store) for path in paths):
@@ -193,6 +193,17 @@ def _moved(lock: Lock, *, project: Project, store: Store) -> list[str]:
     if _has_local_base(project):
         moved.append("the base is a local one")
     return moved
+
+
+def _changed_sources(lock: Lock, *, project: Project, store: Store) -> list[str]:
+    """The archives of the project that wheels were built from, and that are others now."""
+    return [
+        f"`{item.url}` in the project changed"
+        for item in lock.built
+        if item.source_sha256
+        and "://" not in item.url
+        and not _is(project.root / item.url, sha256=item.source_sha256, store=store)
+    ]
 
 
 def _local(url: str) -> Path | None:
@@ -234,7 +245,7 @@ def _build_id(store: Store) -> str:
 def _changed_inside(lock: Lock, *, project: Project, store: Store) -> list[str]:
     """The wheels of the project itself that changed; those of other folders are looked for when they are needed."""
     own = os.fspath(project.root) + os.sep
-    return [
+    return _changed_sources(lock, project=project, store=store) + [
         f"`{remote.name}` in the project changed"
         for remote in lock.remotes
         for path in map(_local, remote.urls)
