@@ -91,6 +91,7 @@ def kubernetes(
 ) -> None:
     """Write a Kubernetes Job in which Kaniko builds the image of PROJECT and pushes it."""
     from builder.cli.emitting import archive, build_context, gather, refuse_foreign, write_folder
+    from builder.emit.context import odd_labels
     from builder.emit.files import sums
     from builder.emit.kubernetes import Job, job
 
@@ -115,6 +116,7 @@ def kubernetes(
             bytes=sum(wheel.size for wheel in found.lock.wheels),
             version=found.lock.runtime_version,
             secrets=_secrets(found.project),
+            labels=tuple(odd_labels(found.plan.config)),
             namespace=namespace,
         )
         spec = dataclasses.replace(

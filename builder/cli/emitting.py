@@ -150,11 +150,10 @@ def refuse_foreign(folder: Path) -> None:
     if not folder.is_dir() or folder.is_symlink():
         raise ConfigError(f"`{folder}` is not a folder", hint="name a new one with `-o`")
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() or path.is_symlink()}
-    if not there and not any(folder.iterdir()):
-        return
     listed = _listed(folder)
-    links = {name for name in there if (folder / name).is_symlink()}
-    foreign = sorted(there - listed.keys() - {SUMS} - (links if listed else set()))
+    links = {name for name in there if (folder / name).is_symlink()}  # they have no sum
+    own = listed.keys() | links | {SUMS} if listed else set()
+    foreign = sorted((there if listed else {path.name for path in folder.iterdir()}) - own)
     changed = sorted(name for name, digest in listed.items() if name in there and _digest(folder / name) != digest)
     if foreign or changed:
         shown = [*(f"not from here: {name}" for name in foreign), *(f"changed since: {name}" for name in changed)]

@@ -13,11 +13,20 @@ from pathlib import Path
 from builder.config import Config
 from builder.emit.containerfile import commands
 from builder.emit.files import Emitted, sums, text
-from builder.emit.words import LOCAL, continued, escaped, image_reference, json_words, public_url, templates
+from builder.emit.words import (
+    LOCAL,
+    continued,
+    escaped,
+    image_reference,
+    is_plain,
+    json_words,
+    public_url,
+    templates,
+)
 from builder.errors import ConfigError
 from builder.frozen import frozen
 from builder.lock import DebianBase, ImageBase, Lock
-from builder.plan import Deb, Entry, FilesLayer, Plan, RuntimeLayer, Wheel
+from builder.plan import Deb, Entry, FilesLayer, ImageConfig, Plan, RuntimeLayer, Wheel
 
 DEBIAN_PACKAGES = ("ca-certificates", "python3", "python3-venv", "tini")
 """What a base of the user's own choice must have in place of ours."""
@@ -58,6 +67,8 @@ def context(
     ]
     if lock.system_packages:
         folder.append(text("debs.txt", _debs(lock.system_packages, urls=urls)))
+    odd = odd_labels(plan.config)
+    folder += [text(f"labels/{name}", value) for name, value in odd]
     names = {file.path.partition("/")[0] for file in folder}
     render = templates().get_template
     reference = _base(lock, given=base)
@@ -74,7 +85,7 @@ def context(
         "commands": commands(config),
         "secrets": sorted({mount.id for item in config.commands for mount in item.mounts}),
         "env": [(name, escaped(value)) for name, value in plan.config.env],
-        "labels": [(name, continued(escaped(value))) for name, value in plan.config.labels],
+        "labels": _labels(plan.config.labels),
         "entrypoint": json_words(plan.config.entrypoint),
         "command": json_words(plan.config.cmd),
         "user": plan.config.user,
@@ -84,11 +95,26 @@ def context(
     }
     folder += [
         text("Containerfile", render("context/containerfile.j2").render(values)),
+        text(
+            "Containerfile.kaniko",
+            render("context/containerfile.j2").render(
+                values | {"labels": _labels(label for label in plan.config.labels if label not in odd)}
+            ),
+        ),
         text("README.md", render("context/readme.j2").render(values)),
-        text(".dockerignore", ".dockerignore\nREADME.md\nSHA256SUMS\n"),
+        text(".dockerignore", ".dockerignore\nREADME.md\nSHA256SUMS\nlabels\n"),
     ]
     folder.append(sums(folder))
     return sorted(folder, key=lambda file: file.path.encode())
+
+
+def odd_labels(config: ImageConfig) -> list[tuple[str, str]]:
+    """The labels that Kaniko must be told by its own flag (`is_plain`): in `labels/`, a file for each."""
+    return [(name, value) for name, value in config.labels if not is_plain(value) and "/" not in name]
+
+
+def _labels(labels: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(name, continued(escaped(value))) for name, value in labels]
 
 
 def want_wheels(lock: Lock) -> list[Wheel]:

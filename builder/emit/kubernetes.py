@@ -1,6 +1,6 @@
 """A Kubernetes Job that builds an emitted folder with Kaniko and pushes the image.
 
-Source of the rules: Kubernetes 1.24 and later; Kaniko's own flags.  Never `--reproducible` (it rewrites the base) nor
+Source of the rules: Kubernetes 1.25 and later; Kaniko's own flags.  Never `--reproducible` (it rewrites the base) nor
 `--use-new-run` (it loses deletions).
 """
 
@@ -20,6 +20,9 @@ KANIKO_IMAGE = "ghcr.io/osscontainertools/kaniko:v1.28.3"
 
 CONFIG_MAP_MAX = 1 << 20
 """Bytes that a ConfigMap can hold."""
+
+ARGUMENT_MAX = 120_000
+"""Bytes of one argument that Linux takes, about."""
 
 REMOTE = ("git://", "https://", "s3://", "gs://")
 """Contexts that Kaniko fetches by itself."""
@@ -47,6 +50,8 @@ class Job:
     build_secret: str = "build-secrets"  # noqa: S105  a name
     secrets: tuple[str, ...] = ()
     """Ids of the secrets of `build.run`."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Those that Kaniko is told by flags (`context.odd_labels`)."""
     namespace: str | None = None
     cache_repo: str | None = None
 
@@ -76,7 +81,7 @@ def job(spec: Job, *, archive: bytes | None = None) -> list[Emitted]:
         "name": resource_name(spec.name),
         "os": spec.platform.partition("/")[0],
         "architecture": spec.platform.partition("/")[2],
-        "arguments": _arguments(spec),
+        "arguments": [word.replace("$(", "$$(") for word in _arguments(spec)],  # a reference, to Kubernetes
         "claim": claim,
         "folder": folder,
         "archive": base64.b64encode(archive).decode() if archive and spec.context == "configmap" else None,
@@ -109,12 +114,13 @@ def _arguments(spec: Job) -> Sequence[str]:
         place = spec.context
     return [
         f"--context={place}",
-        "--dockerfile=Containerfile",
+        "--dockerfile=Containerfile.kaniko",
         *(f"--destination={name}" for name in spec.destinations),
         f"--custom-platform={spec.platform}",
         "--snapshot-mode=full",
         "--compressed-caching=false",
         "--digest-file=/dev/termination-log",
+        *(f"--label={name}={value}" for name, value in spec.labels if len(value) < ARGUMENT_MAX),
         *([f"--cache-repo={spec.cache_repo}", "--cache=true"] if spec.cache_repo else []),
         *(f"--secret=id={name},type=file,src=/run/build-secrets/{name}" for name in spec.secrets),
     ]

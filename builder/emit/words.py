@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def templates() -> jinja2.Environment:
         autoescape=False,  # noqa: S701  no HTML; what is quoted is quoted for the shell, or as JSON
     )
     environment.filters["yaml"] = json_text
+    environment.filters["shell"] = shlex.quote
     return environment
 
 
@@ -78,6 +80,14 @@ def run(command: str, *, mounts: Iterable[Mount] = ()) -> str:
     if plain and "<<" not in command and not command.startswith(("-", "[", "#")) and len(command) < PIECE:
         return flags + command
     return flags + continued(json_words(("/bin/sh", "-c", command)))
+
+
+def is_plain(text: str) -> bool:
+    """Whether a label's value means itself, however often it is read as a word.
+
+    The osscontainertools build of Kaniko reads those of `LABEL` three times: what was escaped once is gone then.
+    """
+    return not set("\"'\\$\n") & set(text)
 
 
 def public_url(urls: Iterable[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
 import os
@@ -12,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from builder.config import Command, Config, Mount
 from builder.emit.containerfile import containerfile
 from builder.lock import DebianBase, ImageBase, Lock
 from builder.plan import ImageConfig, Interpreter, Remote, Wheel
+from emit.real import pip_settings, storage
 from tests.conftest import Cogsmith
 
 RUNTIME = {"cog/__init__.py": b"x = 'y'\n", "cog/server/http.py": os.urandom(200_000)}
@@ -147,18 +147,6 @@ def test_bases() -> None:
     assert "ARG BASE=docker.io/library/debian:bookworm-slim\n" in made()
 
 
-@contextlib.contextmanager
-def storage(folder: Path) -> Iterator[list[str]]:
-    """A container storage of the test's own, gone afterwards."""
-    options = ["--root", str(folder / "root"), "--runroot", str(folder / "run"), "--storage-driver", "vfs"]
-    try:
-        yield options
-    finally:
-        subprocess.run(["buildah", *options, "rm", "--all"], capture_output=True, check=False)
-        subprocess.run(["buildah", *options, "rmi", "--all", "--force"], capture_output=True, check=False)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def only_base(layout: Path) -> None:
     """Cut the image of an OCI layout down to its first layer: Debian alone."""
     import hashlib
@@ -186,15 +174,6 @@ def only_base(layout: Path) -> None:
     index["manifests"][0] |= put(manifest)
     index["manifests"][0].pop("annotations", None)
     (layout / "index.json").write_text(json.dumps(index))
-
-
-def pip_settings() -> tuple[dict[str, str], set[str]]:
-    """Where this machine's pip looks for packages, as build arguments, and the folders that they name."""
-    told = subprocess.run(["pip3", "config", "list"], capture_output=True, text=True, check=False).stdout
-    found = dict(re.findall(r"(?m)^(?:global|:env:)\.(cert|find-links|index-url|extra-index-url)='(.*)'$", told))
-    arguments = {f"PIP_{key.upper().replace('-', '_')}": value.replace("\\n", " ") for key, value in found.items()}
-    places = re.findall(r"(?:^|\s|file://)(/[^\s]+)", " ".join(arguments.values()))
-    return arguments, {"/".join(place.split("/")[:3]) for place in places}
 
 
 @pytest.mark.network

@@ -1,0 +1,82 @@
+"""The folder of `emit containerfile`, built by others: the model answers as it does in an image of our own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from emit.real import build_with_kaniko, pip_settings, storage
+from tests.conftest import Cogsmith
+
+
+@pytest.fixture(scope="module")
+def emitted(cogsmith: Cogsmith, locked_hello: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder; twice the same."""
+    place = tmp_path_factory.mktemp("emitted")
+    cogsmith("emit", "containerfile", "--locked", "-o", place / "one", locked_hello)
+    cogsmith("emit", "containerfile", "--locked", "-o", place / "two", cwd=locked_hello)
+    cogsmith("emit", "containerfile", "--locked", "-o", place / "two", cwd=locked_hello)  # over its own
+    differences = subprocess.run(
+        ["diff", "-r", place / "one", place / "two"], capture_output=True, text=True, check=False
+    )
+    assert differences.stdout == ""
+    return place / "one"
+
+
+def check_image(cogsmith: Cogsmith, layout: Path, *, name: str) -> None:
+    cogsmith("image", "import", layout, "-t", name)
+    assert cogsmith("run", name, "-i", "text=others").out == "hello others\n"
+    refused = cogsmith("run", name, "-i", "txet=x", ok=False)
+    assert 'unknown input "txet"; valid inputs are: text' in refused.err  # the label is there, and whole
+    code = (
+        "import cog, os, sys; print(cog.__file__, sys.prefix, sorted(os.listdir('/opt/cogsmith')),"
+        " *(oct(os.stat(path).st_mode) for path in ('/etc/shadow', '/usr/bin/passwd', '/src/README.md')))"
+    )
+    done = cogsmith("exec", "--image", name, "python", "-c", code)
+    assert done.out == (
+        "/opt/cogsmith/sdk/cog/__init__.py /opt/venv ['sdk', 'server'] 0o100640 0o104755 0o100644\n"
+    )  # metadata of the base survives `ADD`
+
+
+@pytest.mark.network
+@pytest.mark.tool
+@pytest.mark.xdist_group("hello")
+@pytest.mark.usefixtures("containers")
+def test_buildah_builds_it(cogsmith: Cogsmith, emitted: Path, tool: Callable[[str], str], tmp_path: Path) -> None:
+    buildah = tool("buildah")
+    if os.geteuid():
+        pytest.skip("not root: buildah's chroot isolation is tested as root")
+    arguments, volumes = pip_settings()
+    with storage(tmp_path / "storage") as options:
+        built = subprocess.run(
+            [
+                *(buildah, *options, "bud", "--isolation", "chroot", "-t", "emitted"),
+                *(f"--build-arg={name}={value}" for name, value in arguments.items()),
+                *(f"--volume={place}:{place}:ro" for place in sorted(volumes)),
+                emitted,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-1000:]
+        target = f"oci:{tmp_path / 'out'}:emitted"
+        subprocess.run([buildah, *options, "push", "emitted", target], capture_output=True, check=True)
+    check_image(cogsmith, tmp_path / "out", name="emitted-by-buildah")
+
+
+@pytest.mark.network
+@pytest.mark.tool
+@pytest.mark.xdist_group("hello")
+@pytest.mark.usefixtures("containers")
+def test_kaniko_builds_it(cogsmith: Cogsmith, emitted: Path, tmp_path: Path) -> None:
+    executor = os.environ.get("COGSMITH_KANIKO_EXECUTOR")
+    if not executor:
+        pytest.skip("COGSMITH_KANIKO_EXECUTOR names no executor of Kaniko's")
+    arguments = {"PIP_CERT": "/certificates/ca-certificates.crt"} if "PIP_CERT" in pip_settings()[0] else {}
+    layout = build_with_kaniko(executor, emitted, scratch=tmp_path / "kaniko", arguments=arguments)
+    check_image(cogsmith, layout, name="emitted-by-kaniko")
