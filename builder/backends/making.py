@@ -159,14 +159,22 @@ def _check_sandbox(layers: Sequence[Layer]) -> None:
 
         problems = debootstrap.check()
         if problems:
-            raise BackendError("the Debian base must be configured in a sandbox", details="\n".join(problems))
+            raise BackendError(
+                "the Debian base must be configured in a sandbox",
+                details="\n".join(problems),
+                hint="put right what is listed; a base of another suite may do without a sandbox",
+            )
 
 
 def _check_steps(plan: Plan, *, executor: Executor, store: Store) -> None:
     with store.scratch() as scratch:
         problems = executor.check(plan, scratch=scratch)
     if problems:
-        raise BackendError("commands of `cog.yaml` cannot run on this machine", details="\n".join(problems))
+        raise BackendError(
+            "commands of `cog.yaml` cannot run on this machine",
+            details="\n".join(problems),
+            hint="put right what is listed, or choose another with `--backend`",
+        )
 
 
 def _make_executed(

@@ -60,7 +60,8 @@ def wait_ready(port: int, *, ended: Callable[[], int | None], timeout: float) ->
     while True:
         code = ended()
         if code is not None:
-            raise PredictionError("Container exited unexpectedly", details=f"exit code {code}")
+            hint = "the lines above are what it said last"
+            raise PredictionError("Container exited unexpectedly", details=f"exit code {code}", hint=hint)
         answer = health(port)
         status = answer.get("status") if answer else "STARTING"
         if status == "READY":
@@ -68,9 +69,11 @@ def wait_ready(port: int, *, ended: Callable[[], int | None], timeout: float) ->
         if status == "SETUP_FAILED":
             setup = (answer or {}).get("setup")
             logs = setup.get("logs") if isinstance(setup, dict) else None
-            raise PredictionError("Model setup failed", details=str(logs).strip() if logs else None)
+            hint = "correct what `setup` of the model does"
+            raise PredictionError("Model setup failed", details=str(logs).strip() if logs else None, hint=hint)
         if status not in ("STARTING", "UNKNOWN"):
-            raise PredictionError(f"Container healthcheck returned unexpected status: {status}")
+            hint = "the lines above are what the server said last"
+            raise PredictionError(f"Container healthcheck returned unexpected status: {status}", hint=hint)
         if time.monotonic() > deadline:
             hint = "give it more time with `--setup-timeout SECONDS`"
             raise PredictionError(f"Timed out: the model was not ready after {timeout:g} seconds", hint=hint)
@@ -82,7 +85,8 @@ def openapi(port: int) -> dict[str, Any] | None:
     try:
         code, body = _request(port, "GET", "/openapi.json", timeout=30)
     except OSError as problem:
-        raise PredictionError("could not ask the server for its schema", details=str(problem)) from problem
+        hint = "the lines above are what the server said last"
+        raise PredictionError("could not ask the server for its schema", details=str(problem), hint=hint) from problem
     found = json.loads(body) if code == 200 else None
     return found if isinstance(found, dict) else None
 
@@ -118,7 +122,8 @@ def predict(
         )
     if code != 200 or not isinstance(answer, dict):
         text = data.decode(errors="replace").strip()[:2000]
-        raise PredictionError(f"{path} call returned status {code}", details=text or None)
+        hint = "the lines above are what the server said last"
+        raise PredictionError(f"{path} call returned status {code}", details=text or None, hint=hint)
     return Prediction(
         status=str(answer.get("status")),
         output=answer.get("output"),

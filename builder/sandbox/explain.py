@@ -71,14 +71,26 @@ def explain(stage: str, code: int, text: str) -> SandboxError:
         why = "it is not in the image" if code == errno.ENOENT else os.strerror(code).lower()
         return SandboxError(f"could not run `{text}` in the container: {why}", hint=exec_hint(code))
     if stage == "mount source":
-        return SandboxError(f"could not mount `{text}` in the container: {os.strerror(code).lower()}")
+        return SandboxError(
+            f"could not mount `{text}` in the container: {os.strerror(code).lower()}",
+            hint="it must be there, and you must be allowed to read it",
+        )
     if stage == "mount target":
-        return SandboxError(f"could not make the mount point `{text}` in the container", details=os.strerror(code))
+        return SandboxError(
+            f"could not make the mount point `{text}` in the container",
+            details=os.strerror(code),
+            hint="name another place in the image: a part of this one is a file there",
+        )
     if stage == "user":
-        return SandboxError(f"the image's user `{text}` is not in its /etc/passwd or /etc/group")
+        return SandboxError(
+            f"the image's user `{text}` is not in its /etc/passwd or /etc/group",
+            hint="add the user in a command of `build.run`, or take another base image",
+        )
     if stage == "cwd":
         return SandboxError(
-            f"could not enter the working directory `{text}` in the container", details=os.strerror(code)
+            f"could not enter the working directory `{text}` in the container",
+            details=os.strerror(code),
+            hint="it must be a folder, and the image's user must be allowed in",
         )
     return SandboxError(f"could not set up the container ({stage})", details=details, hint=ELSEWHERE)
 

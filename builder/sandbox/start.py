@@ -232,7 +232,8 @@ def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise SandboxError(f"could not make `{folder}`", details=str(problem)) from problem
+        hint = "free some space, or move the cache with `XDG_CACHE_HOME`"
+        raise SandboxError(f"could not make `{folder}`", details=str(problem), hint=hint) from problem
     return folder
 
 
@@ -288,7 +289,9 @@ def _launch(
                 raise explain(told["stage"], told["errno"], told["text"])
         if not ready:
             raise SandboxError(
-                "could not set up the container", details=f"`{sys.executable}` ended with {process.wait()}"
+                "could not set up the container",
+                details=f"`{sys.executable}` ended with {process.wait()}",
+                hint="something killed it; the kernel's log says so when memory ran out",
             )
     return child
 
@@ -385,4 +388,8 @@ def _map_ids(pid: int) -> None:
         words = [f"new{kind}map", str(pid), "0", str(own), "1", "1", str(found[0]), str(found[1])]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SandboxError("could not map user ids", details=f"{' '.join(words)}\n{done.stderr.strip()}")
+            raise SandboxError(
+                "could not map user ids",
+                details=f"{' '.join(words)}\n{done.stderr.strip()}",
+                hint=f"`{words[0]}` must be set-uid root (or have its capability), and /etc/sub{kind} must give this range",
+            )

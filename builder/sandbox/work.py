@@ -55,6 +55,7 @@ class Work:
             raise SandboxError(
                 "a part of Cogsmith that works on the files of containers was ended",
                 details=f"exit code {code}\n{text}",
+                hint="something killed it; the kernel's log says so when memory ran out",
             ) from problem
         if "result" in told:
             found: dict[str, Any] = told["result"]
