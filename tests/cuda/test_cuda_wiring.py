@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from pathlib import Path
 
 import pytest
 
+from builder.cli.building import open_project
+from builder.cli.console import Console
+from builder.cli.options import BuildOptions
+from builder.cli.settings import read
 from builder.compile import compile_plan
 from builder.config import Config, config_hash, load, unsupported
 from builder.cuda_matrix import cog_cuda
@@ -16,6 +21,7 @@ from builder.lock import Cuda, DebianBase, ImageBase, Lock
 from builder.plan import Interpreter
 from builder.resolve import cuda
 from builder.resolve.wheels import UnsatisfiableError
+from tests.conftest import Cogsmith
 
 GPU = Config(gpu=True, python_version="3.11")
 LOCK = Lock(
@@ -123,3 +129,26 @@ def test_a_python_that_a_framework_has_no_build_for_is_said_in_one_sentence() ->
 
 def test_the_cuda_of_a_cog_base() -> None:
     assert (cog_cuda("2.5.1"), cog_cuda("9.9.0"), cog_cuda(None)) == ("12.4", "11.8", "11.8")
+
+
+@pytest.mark.parametrize(
+    ("build", "wish", "taken"),
+    [
+        ("gpu: true", True, True),
+        ("gpu: true", False, False),
+        ("gpu: true, base_image: mine", True, None),
+        ("", True, None),
+    ],
+)
+def test_wishes_for_a_base(tmp_path: Path, build: str, wish: bool, taken: bool | None) -> None:
+    (tmp_path / "cog.yaml").write_text(f'build: {{python_version: "3.11", {build}}}\nrun: "run.py:Runner"\n')
+    opened = open_project(
+        tmp_path, options=BuildOptions(cuda_base=wish), settings=read(), console=Console(io.StringIO())
+    )
+    assert opened.config.cuda_base is taken
+
+
+def test_two_wishes_for_a_base_exclude_each_other(cogsmith: Cogsmith, tmp_path: Path) -> None:
+    done = cogsmith("plan", "--base", "cuda", "--use-cuda-base-image=false", cwd=tmp_path, ok=False)
+    assert done.code == 2
+    assert "--use-cuda-base-image and --base are mutually exclusive" in done.err
