@@ -14,10 +14,10 @@ import pytest
 from small_nix import Lines, Small, remove
 from small_wheels import write_wheel
 
-from builder.backends import assemble, embedded, nix, nix_seed, nix_tool
+from builder.backends import assemble, nix, nix_seed, nix_tool
 from builder.backends.nix_paths import flat_path
 from builder.errors import BackendError, CogsmithError, LayerError, StoreError
-from builder.plan import DebianLayer, Plan, RunLayer, layer_key
+from builder.plan import Plan, RunLayer, layer_key
 from builder.report import Quiet
 from builder.store import Store
 
@@ -264,12 +264,9 @@ def test_an_ordinary_user_in_a_store_below_the_cache(
     remove(cache / "nix" / "store")
 
 
-def test_a_foreign_machine_and_no_debian(small: Small, store: Store, tmp_path: Path) -> None:
-    """The interpreter comes from whoever can resolve one, and an image of arm64 is packed like any other."""
+def test_an_image_for_another_machine(small: Small, store: Store, tmp_path: Path) -> None:
+    """An image of arm64 is packed like any other, by an interpreter of this machine that somebody resolves."""
     plan = small.plan(platform="linux/arm64")
     layers = small.nix(plan, store)
     with Store.open(tmp_path / "embedded2") as other:
         assert layers[1:] == small.embedded(plan, other)[1:]
-    assert not any(isinstance(layer, DebianLayer) for layer in plan.layers)
-    assert shutil.which("nix-build")
-    assert embedded.check(plan) == []
