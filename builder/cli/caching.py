@@ -125,11 +125,20 @@ def bring(found: Mapping[int, Found], *, cache: CacheRepository, store: Store) -
 
 def keep(plan: Plan, layers: Sequence[PackedLayer], *, cache: CacheRepository, store: Store) -> None:
     """Put those layers of the plan there that are here and of use to other images: not the project's files."""
-    for layer, packed in zip(plan.layers, layers, strict=True):
-        if isinstance(layer, BaseLayer | FilesLayer) or not store.has_blob(packed.digest):
-            continue
+    from builder.registry.workers import in_parallel
+
+    ours = [
+        (layer, packed)
+        for layer, packed in zip(plan.layers, layers, strict=True)
+        if not isinstance(layer, BaseLayer | FilesLayer) and store.has_blob(packed.digest)
+    ]
+
+    def work(one: tuple[Layer, PackedLayer]) -> None:
+        layer, packed = one
         key = layer_key(layer, compression=plan.compression, codec=plan.codec)
         cache.keep(key, packed, title=title(layer))
+
+    in_parallel(work, sorted(ours, key=lambda one: -one[1].size), parallel=PARALLEL, stop=threading.Event())
 
 
 def _is_as_locked(layer: PackedLayer, locked: Locked | None, *, cache: CacheRepository) -> bool:

@@ -34,6 +34,7 @@ _HINTS = {
 }
 _WHERE = {"get": "from", "push": "to"}
 _REASONS = {401: "it wants credentials", 403: "it refuses", 404: "it has none", 429: "too many requests"}
+_OFFLINE = "is the registry's name right, and is there a network (check HTTPS_PROXY, NO_PROXY and COG_CA_CERT)?"
 _TROUBLE = "the registry is in trouble, which its log explains (a full disk looks like this): try again later"
 
 
@@ -90,7 +91,8 @@ def in_words(problem: OSError, *, brief: str, hint: str | None = None) -> Regist
         with network_problem(RegistryError, brief):
             raise problem
     except RegistryError as error:
-        hint = hint or error.hint or "try again: what has arrived is not sent again"
+        # The only hint that comes from there is for who is offline.
+        hint = hint or (_OFFLINE if error.hint else "try again: what has arrived is not sent again")
         return RegistryError(error.brief, details=error.details, hint=hint)
 
 

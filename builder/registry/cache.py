@@ -133,6 +133,7 @@ class CacheRepository:
                 label=label,
             )
             self._mark(key)
+            self.report.note(f"kept {label} in the cache {self.name}")
 
         self._tried("write", put, otherwise=None)
 
