@@ -254,11 +254,15 @@ class _Place:
         mounts: tuple[sandbox.Mount, ...] = (),
         tty: bool = False,
     ) -> sandbox.Spec:
+        temporary = self._work / "tmp"
+        if (short := self._short_name()) is not None:
+            mounts = (*mounts, sandbox.Mount(target=os.fspath(short), source=temporary))
+            temporary = short
         env = {
             "PATH": os.pathsep.join([*os.get_exec_path(), "/usr/sbin", "/sbin"]),
             "HOME": os.fspath(self._work / "home"),
             "XDG_RUNTIME_DIR": os.fspath(self._work / "runroot"),
-            "TMPDIR": os.fspath(self._work / "tmp"),
+            "TMPDIR": os.fspath(temporary),
             "CONTAINERS_CONF": os.fspath(self._work / "containers.conf"),
             "BUILDAH": _program(),
             "ROOT": os.fspath(self._root / driver),
@@ -283,6 +287,11 @@ class _Place:
             private_users=True,
             tty=tty,
         )
+
+    def _short_name(self) -> Path | None:
+        """Where Buildah alone sees its temporary files: it makes sockets there, whose paths must be short."""
+        places = (Path(name) for name in ("/mnt", "/media", "/srv"))
+        return next((p for p in places if p.is_dir() and not self._store.root.resolve().is_relative_to(p)), None)
 
     def probe(self, driver: str, ways: Sequence[str]) -> tuple[str, list[str]]:
         """The first of `ways` that works with `driver`, and what was said; empty if none does."""

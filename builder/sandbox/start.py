@@ -391,5 +391,5 @@ def _map_ids(pid: int) -> None:
             raise SandboxError(
                 "could not map user ids",
                 details=f"{' '.join(words)}\n{done.stderr.strip()}",
-                hint=f"`{words[0]}` must be set-uid root (or have its capability), and /etc/sub{kind} must give this range",
+                hint=f"`{words[0]}` must be set-uid root, or have capabilities; /etc/sub{kind} must give the range",
             )

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from executed.bases import Lines, base_tar, content, plan_of, put_base
+from executed.test_debug_shell import told_at_a_terminal
 from executed.test_hostile import mounts, processes
 
 from builder import sandbox
@@ -137,6 +138,35 @@ def test_a_killed_build_leaves_nothing_that_runs(
     assert mounts() == before
     assert len(containers(store)) == 1
     make(plan_of(base, "true"), store, settings={"isolation": "chroot"})
+    assert containers(store) == []
+
+
+SHELL = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from builder.backends import Execution, buildah
+from builder.errors import BackendError
+from builder.report import Quiet
+from builder.store import Store
+from executed.bases import plan_of, put_base
+with Store.open(Path({store!r})) as store:
+    plan = plan_of(put_base(store, Path({tar!r}).read_bytes()), "echo $((40 + 2)) > /state; exit 9")
+    given = dict(store=store, local={{}}, fetch=lambda _: {{}}, threads=2, report=Quiet())
+    try:
+        buildah.make(plan, **given, execution=Execution(debug_shell=True))
+    except BackendError as problem:
+        print("THEN", problem.details.splitlines()[-2])
+"""
+
+
+def test_a_shell_in_the_state_of_the_failure(store: Store, base: BaseLayer, small_tar: bytes, tmp_path: Path) -> None:
+    (tmp_path / "tar").write_bytes(small_tar)
+    paths = [path or os.getcwd() for path in sys.path]
+    told = told_at_a_terminal(SHELL.format(paths=paths, store=str(store.root), tar=str(tmp_path / "tar")))
+    assert b"\r\n42\r\n" in told, told.decode()
+    assert b"pip3" in told
+    assert b"THEN ended with exit code 9" in told
     assert containers(store) == []
 
 

@@ -33,6 +33,15 @@ def test_a_shell_in_the_state_of_the_failure(store: Store, base: BaseLayer, tmp_
     package = __name__.rpartition(".")[0]
     paths = [path or os.getcwd() for path in sys.path]
     program = PROGRAM.format(paths=paths, package=package, store=str(store.root), tar=str(tmp_path / "tar"))
+    told = told_at_a_terminal(program)
+    assert b"\r\n42\r\n" in told, told.decode()
+    assert b"pip3" in told
+    assert b"THEN ended with exit code 9" in told
+    assert not [path for path in (store.root / "tmp").iterdir() if path.is_dir()]
+
+
+def told_at_a_terminal(program: str) -> bytes:
+    """What a program shows that opens a shell, in which the state is looked at."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-c", program])
@@ -47,9 +56,6 @@ def test_a_shell_in_the_state_of_the_failure(store: Store, base: BaseLayer, tmp_
         if not sent and (b"# " in told or b"$ " in told):
             os.write(terminal, b"cat /state; ls /run/cogsmith/bin; exit\n")
             sent = True
-    assert b"\r\n42\r\n" in told, told.decode()
-    assert b"pip3" in told
-    assert b"THEN ended with exit code 9" in told
     os.waitpid(pid, 0)
     os.close(terminal)
-    assert not [path for path in (store.root / "tmp").iterdir() if path.is_dir()]
+    return told
