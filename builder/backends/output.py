@@ -20,7 +20,7 @@ LINE_MAX = 8192
 SECRET_MIN = 4
 """Shorter lines of a secret are not struck out: they would be found everywhere."""
 
-_CONTROL = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]+|\x1b")
 """What would move a terminal's cursor, or worse."""
 
 

@@ -58,8 +58,8 @@ def pax(**records: str) -> bytes:
 
 
 def zeros(head: bytes, size: int) -> Iterator[bytes]:
-    """A gzip file of `head` and so many zeros: a thousandth of it."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    """A gzip file of `head` and so many zeros: a two hundredth of it."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     yield packer.compress(head)
     block = bytes(1 << 20)
     for _ in range(size >> 20):
@@ -139,13 +139,13 @@ print(json.dumps([said, after - before]))
 @pytest.mark.parametrize(
     ("head", "said"),
     [
-        pytest.param(header("x", tarfile.XHDTYPE, 1 << 30), "bytes of headers", id="records"),
-        pytest.param(header("x", tarfile.REGTYPE, 1 << 30), "does not hold what it should", id="content"),
+        pytest.param(header("x", tarfile.XHDTYPE, 256 << 20), "bytes of headers", id="records"),
+        pytest.param(header("x", tarfile.REGTYPE, 256 << 20), "does not hold what it should", id="content"),
         pytest.param(b"", "does not hold what it should", id="after the end"),
     ],
 )
-def test_a_gigabyte_in_a_megabyte_takes_little_memory(store: Store, head: bytes, said: str) -> None:
-    blob = b"".join(zeros(head, (1 << 30 if "x" not in head.decode(errors="ignore")[:1] else 400 << 20)))
+def test_what_inflates_takes_little_memory(store: Store, head: bytes, said: str) -> None:
+    blob = b"".join(zeros(head, 256 << 20))
     digest = store.put(blob)
     layer = {"digest": digest, "diff_id": DIGEST, "size": len(blob), "media_type": LAYER_MEDIA_TYPES["gzip"]}
     done = subprocess.run(
@@ -161,7 +161,7 @@ def test_it_stops_before_the_disk_is_full(store: Store, monkeypatch: pytest.Monk
     """A real disk of 64 MiB would need root; the reserve is raised to what is free instead, less 40 MiB."""
     found = os.statvfs(store.root)
     monkeypatch.setattr(tree, "RESERVE", found.f_bavail * found.f_frsize - (40 << 20))
-    blob = b"".join(zeros(header("x", tarfile.REGTYPE, 300 << 20), 300 << 20))
+    blob = b"".join(zeros(header("x", tarfile.REGTYPE, 100 << 20), 100 << 20))
     layer = PackedLayer(digest=store.put(blob), diff_id=DIGEST, size=len(blob), media_type=LAYER_MEDIA_TYPES["gzip"])
     with pytest.raises(StoreError) as caught:
         unpack(layer, store=store, report=QUIET)
