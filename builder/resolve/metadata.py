@@ -26,6 +26,8 @@ _KIND = "wheel metadata"
 _BLOCK = 1 << 18
 _LARGEST = 1 << 22
 """Bytes of a METADATA that is believed to be one."""
+_MOST = 1 << 26
+"""Bytes of an archive that are asked for to find it; the directories of the largest wheels have a tenth."""
 
 
 @frozen
@@ -112,9 +114,10 @@ def _remote(wheel: Wheel, *, urls: Iterable[str], new_session: Callable[[], requ
         try:
             with new_session() as session:
                 beside = place._replace(path=f"{place.path}.metadata").geturl()
-                answer = session.get(beside, timeout=TIMEOUT)
-                if answer.ok and answer.text.startswith("Metadata-Version:"):
-                    return answer.text
+                with session.get(beside, timeout=TIMEOUT, stream=True) as answer:
+                    text = answer.raw.read(_LARGEST + 1, decode_content=True) if answer.ok else b""
+                if text.startswith(b"Metadata-Version:") and len(text) <= _LARGEST:
+                    return text.decode("utf-8", errors="replace")
                 found = _member(_Ranges(place.geturl(), size=wheel.size, session=session))
         except (requests.RequestException, OSError, zipfile.BadZipFile):
             continue  # what cannot be had is not known; whoever needs the file itself says why
@@ -145,6 +148,7 @@ class _Ranges(io.RawIOBase):
         self._size = size
         self._session = session
         self._at = 0
+        self._left = _MOST
         self._blocks: dict[int, bytes] = {}
 
     def readable(self) -> bool:
@@ -183,10 +187,13 @@ class _Ranges(io.RawIOBase):
         while stop < last and stop + 1 not in self._blocks:
             stop += 1
         first, end = number * _BLOCK, min((stop + 1) * _BLOCK, self._size)
+        self._left -= end - first
+        if self._left < 0:
+            raise OSError("the archive's own directory is too large")
         headers = {"Range": f"bytes={first}-{end - 1}", "Accept-Encoding": "identity"}
         with self._session.get(self._url, headers=headers, timeout=TIMEOUT, stream=True) as answer:
             if answer.status_code != 206:
                 raise OSError("the server sends whole files only")
-            data = answer.content
+            data = answer.raw.read(end - first)
         for one in range(number, stop + 1):
             self._blocks[one] = data[(one - number) * _BLOCK : (one - number + 1) * _BLOCK]

@@ -67,6 +67,27 @@ def test_from_the_file_beside_it(wheel: Wheel, store: Store, tmp_path: Path) -> 
         assert wheel.filename not in sent.bytes
 
 
+def test_a_file_beside_it_that_is_none(wheel: Wheel, store: Store, tmp_path: Path) -> None:
+    """Of a hostile index: neither read whole nor believed; the archive itself says it."""
+    beside = tmp_path / "files" / f"{wheel.filename}.metadata"
+    with beside.open("wb") as out:
+        out.write(b"Metadata-Version: 2.1\nName: big\nVersion: 1.0\nRequires-Dist: evil\n")
+        out.truncate(1 << 23)
+    with served(tmp_path / "files") as sent:
+        found = read(wheel, url=f"{sent.url}/{wheel.filename}", store=store)
+    assert found is not None
+    assert found.requires == NEEDS
+
+
+def test_a_directory_that_is_too_large(
+    wheel: Wheel, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "_MOST", 1000)
+    with served(tmp_path / "files") as sent:
+        assert read(wheel, url=f"{sent.url}/{wheel.filename}", store=store) is None
+    assert wheel.filename not in sent.bytes
+
+
 def test_from_this_disk(wheel: Wheel, store: Store, tmp_path: Path) -> None:
     path = tmp_path / "files" / wheel.filename
     found = read(wheel, url=path.as_uri(), store=store)
