@@ -11,6 +11,7 @@ import os
 import tarfile
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -19,8 +20,9 @@ from urllib.parse import unquote, urlsplit
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from builder.errors import ResolveError
+from builder.errors import LayerError, ResolveError
 from builder.frozen import frozen
+from builder.layers.untar import Bounded
 from builder.lock import Built
 from builder.plan import Remote, Wheel, canonical_json
 from builder.report import Report
@@ -41,6 +43,8 @@ ROUNDS = 3
 
 DEFAULT = {"requires": ["setuptools>=40.8.0"], "build-backend": "setuptools.build_meta:__legacy__"}
 """What PEP 518 and PEP 517 have for a source that says nothing."""
+
+PYPROJECT_MAX = 1 << 20
 
 _KIND = "built wheel"
 
@@ -227,32 +231,53 @@ def read_build_table(source: Source) -> dict[str, Any]:
     text = _pyproject(source)
     try:
         table = tomllib.loads(text).get("build-system") or {} if text else {}
-    except tomllib.TOMLDecodeError as problem:
-        raise ResolveError(f"pyproject.toml of `{source.name}` is not TOML", details=str(problem)) from problem
-    if "requires" not in table:
-        return dict(DEFAULT)
-    return {"build-backend": DEFAULT["build-backend"], **table}
+        if "requires" not in table:
+            return dict(DEFAULT)
+        made = {"build-backend": DEFAULT["build-backend"], "backend-path": [], **table}
+        texts = [made["build-backend"], *made["requires"], *made["backend-path"]]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("`build-system` holds what is no string")
+    except (tomllib.TOMLDecodeError, TypeError, AttributeError) as problem:
+        raise ResolveError(
+            f"pyproject.toml of `{source.name}` cannot be used",
+            details=str(problem),
+            hint="choose another version, or list a wheel of your own",
+        ) from problem
+    return made
 
 
 def _pyproject(source: Source) -> str:
     wanted = f"{source.subdirectory}/pyproject.toml".lstrip("/")
+    data = b""
     try:
         if source.path.is_dir():
             path = source.path / wanted
-            return path.read_text(encoding="utf-8") if path.is_file() else ""
-        if zipfile.is_zipfile(source.path):
+            data = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        elif zipfile.is_zipfile(source.path):
             with zipfile.ZipFile(source.path) as archive:
-                found = [name for name in archive.namelist() if name.partition("/")[2] == wanted or name == wanted]
-                return archive.read(found[0]).decode() if found else ""
-        with tarfile.open(source.path) as tar:
-            for member in tar:
-                name = member.name.removeprefix("./")
-                if (name.partition("/")[2] == wanted or name == wanted) and member.isfile():
-                    file = tar.extractfile(member)
-                    return file.read().decode() if file else ""
-    except (OSError, tarfile.TarError, zipfile.BadZipFile, UnicodeDecodeError) as problem:
-        raise ResolveError(f"the source of `{source.name}` cannot be read", details=str(problem)) from problem
-    return ""
+                found = [info for info in archive.infolist() if _is_it(info.filename, wanted=wanted)]
+                if found and found[0].file_size <= PYPROJECT_MAX:
+                    data = archive.read(found[0])
+        else:
+            with tarfile.open(source.path, tarinfo=Bounded) as tar:
+                for member in tar:
+                    if _is_it(member.name, wanted=wanted) and member.isfile() and member.size <= PYPROJECT_MAX:
+                        file = tar.extractfile(member)
+                        data = file.read() if file else b""
+                        break
+        return data.decode()
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, LayerError, ValueError) as problem:
+        raise ResolveError(
+            f"the source of `{source.name}` cannot be read",
+            details=str(problem),
+            hint="it is damaged, or no archive: make it again, or list a wheel of your own",
+        ) from problem
+
+
+def _is_it(name: str, *, wanted: str) -> bool:
+    """Whether a path in an archive is `wanted`, in the one folder that such archives hold, or in none."""
+    plain = name.removeprefix("./")
+    return plain == wanted or plain.partition("/")[2] == wanted
 
 
 def fetch_line(

@@ -100,7 +100,10 @@ def choose(candidates: Sequence[Offer], *, name: str, tags: Sequence[Tag], targe
         try:
             _, version, build, own = parse_wheel_filename(offer.filename)
         except InvalidWheelFilename as problem:
-            raise ResolveError(f"the index offers a wheel with a malformed name: {offer.filename}") from problem
+            raise ResolveError(
+                f"the index offers a wheel with a malformed name: {offer.filename}",
+                hint="remove it from the index, or ask for another version",
+            ) from problem
         best = min((rank[tag] for tag in own if tag in rank), default=None)
         if best is not None:
             full = dataclasses.replace(offer, version=offer.version or str(version))
@@ -165,7 +168,9 @@ def _fill_local(offer: Offer, *, store: Store) -> Offer:
         status = path.stat()
         sha256 = store.hash_file(path, status)
     except OSError as problem:
-        raise ResolveError(f"could not read `{path}`: {problem.strerror}") from problem
+        raise ResolveError(
+            f"could not read `{path}`: {problem.strerror}", hint="an index of yours names it: put it there, or drop it"
+        ) from problem
     if offer.sha256 not in ("", sha256):
         raise ResolveError(
             f"`{path}` is not the file that its index names",
@@ -206,6 +211,7 @@ def _download(offer: Offer, *, store: Store, session: requests.Session) -> Offer
             raise FetchError(
                 f"{offer.filename} is not the file that the index names",
                 details=f"expected sha256 {offer.sha256}\nfound    sha256 {digest.hexdigest()}",
+                hint="the index, or something on the way, is wrong: try again, or use another index",
             )
         store.add_file(path)
         size = path.stat().st_size
