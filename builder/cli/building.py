@@ -24,6 +24,7 @@ from builder.cli.project import (
     schema_text,
 )
 from builder.cli.settings import Settings
+from builder.errors import ConfigError
 from builder.plan import BaseLayer, Deb, PackagesLayer, Plan, Remote, RunLayer
 from builder.store import Store, StoredImage
 
@@ -100,6 +101,7 @@ def build_project(
     settings = with_options(settings, options)
     wanted = platform or locking.preferred_platform(project, settings=settings)
     check_backend(settings.backend)
+    refuse_nixpkgs(project)
     name = check_name(tag or image_name(project))
     schema = schema_text(options)
     files = scan_files(project, store=store)
@@ -264,6 +266,15 @@ def deliver(image: StoredImage, *, settings: Settings, store: Store, console: Co
     if settings.backend != DEFAULT:
         fetch = base_layers(image, store=store, settings=settings, report=console)
         backend(settings.backend).deliver(image, store=store, report=console, fetch=fetch)
+
+
+def refuse_nixpkgs(project: Project) -> None:
+    """`ConfigError` for a project with packages of nixpkgs: which one that is, only the user's flake knows."""
+    if project.config.nix_packages:
+        raise ConfigError(
+            "`build.nix_packages` names packages of nixpkgs, and there is none here",
+            hint="`cogsmith emit nix --nixpkgs -o DIR` writes a flake that has one: build it by `nix build path:DIR`",
+        )
 
 
 def check_backend(name: str) -> None:

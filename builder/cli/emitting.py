@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.cli.building import open_project, with_options
+from builder.cli.building import open_project, refuse_nixpkgs, with_options
 from builder.cli.console import Console
 from builder.cli.locking import default_platform, get_lock
 from builder.cli.options import BuildOptions
@@ -34,10 +34,20 @@ class Gathered:
     files: Mapping[str, Path]
 
 
-def gather(folder: Path, *, options: BuildOptions, settings: Settings, store: Store, console: Console) -> Gathered:
-    """Lock and plan of the project of `folder`; nothing is made yet."""
+def gather(
+    folder: Path,
+    *,
+    options: BuildOptions,
+    settings: Settings,
+    store: Store,
+    console: Console,
+    nixpkgs: bool = False,
+) -> Gathered:
+    """Lock and plan of the project of `folder`; nothing is made yet.  `nixpkgs`: whoever builds has one."""
     settings = with_options(settings, options)
     project = open_project(folder, options=options, settings=settings, console=console)
+    if not nixpkgs:
+        refuse_nixpkgs(project)
     lock, _ = get_lock(
         project,
         settings=settings,

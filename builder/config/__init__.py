@@ -74,6 +74,8 @@ class Config:
     pre_install: tuple[str, ...] = ()
     base_image: str | None = None
     """`build.base_image`: a reference, or `oci:PATH[:TAG]`."""
+    nix_packages: tuple[str, ...] = ()
+    """`build.nix_packages`: attributes of a nixpkgs, for builds by a flake that has one."""
     platforms: tuple[str, ...] = ()
     """`build.platforms`: those the model is made for, the preferred one first; empty: no wish."""
     gpu: bool = False

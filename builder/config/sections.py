@@ -25,6 +25,7 @@ BUILD = frozenset(
         "sdk_version",
         # ours
         "base_image",
+        "nix_packages",
         "platforms",
         "python_project",
     ]
@@ -110,6 +111,7 @@ def _fields(reader: Reader, values: dict[str, Node], *, field: str, given: bool)
         commands=_commands(reader, values.get("run"), field=f"{field}.run"),
         pre_install=texts("pre_install"),
         base_image=text("base_image"),
+        nix_packages=texts("nix_packages"),
         platforms=_platforms(reader, values.get("platforms")),
         gpu=reader.flag(values.get("gpu"), field=f"{field}.gpu"),
         cuda=_cuda(reader, values.get("cuda"), field=f"{field}.cuda"),
