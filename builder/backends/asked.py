@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from builder import sandbox
-from builder.backends.sandboxed import Sandboxed
+from builder.backends.sandboxed import PROCESSES, Sandboxed
 from builder.engine.unpack import Fetch, unpack_all
 from builder.errors import SandboxError
 from builder.layers.content import FileSlice
@@ -24,6 +24,9 @@ from builder.store import Store
 
 FOLDER = "/run/cogsmith/apt"
 """Where a question's folder is seen in the image."""
+
+LARGEST = 64 << 20
+"""Bytes of a file or an answer that are read at most: an image is foreign input."""
 
 
 def check(plan: Plan, *, store: Store) -> None:
@@ -53,7 +56,8 @@ class UnpackedImage:
         node = self._tree.node(resolve(path, lower=self._tree))
         if node is None or node.type != "file" or not isinstance(node.content, FileSlice):
             return None
-        return Path(node.content.path).read_bytes()
+        with Path(node.content.path).open("rb") as file:
+            return file.read(LARGEST)
 
     def names(self, folder: str, /) -> Sequence[str]:
         """The names in `/folder`, sorted; none if there is no such folder."""
@@ -75,6 +79,7 @@ class UnpackedImage:
                 scratch=scratch / "sandbox",
                 network="none",
                 ids="full",
+                processes=PROCESSES,
             )
             code = sandbox.run(spec, stdin=sandbox.DEVNULL, stdout=out, stderr=err)
             return code, _text(out), _text(err)
@@ -82,4 +87,4 @@ class UnpackedImage:
 
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
-    return file.read().decode("utf-8", errors="replace")
+    return file.read(LARGEST).decode("utf-8", errors="replace")
