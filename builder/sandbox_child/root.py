@@ -92,8 +92,12 @@ def build_root(spec: dict[str, Any], tty: str | None) -> None:
 
 
 def stay_outside(spec: dict[str, Any]) -> None:
-    """This machine's own files, for a program that makes containers itself; what it mounts, only it sees."""
+    """This machine's own files, for a program that makes containers itself; what it mounts, only it sees.
+
+    Its containers get what of the kernel it has: no device but the usual ones, and no control group to write to.
+    """
     mount("mount", "", "/", flags=REC | PRIVATE)
+    devices = [(name, os.open(f"/dev/{name}", os.O_PATH)) for name in DEVICES if os.path.exists(f"/dev/{name}")]
     os.chdir(spec["scratch"])
     sources = []
     for number, item in enumerate(spec["mounts"]):
@@ -104,10 +108,13 @@ def stay_outside(spec: dict[str, Any]) -> None:
             raise StageError("mount source", problem.errno or 0, str(path)) from problem
     with contextlib.suppress(StageError):  # where parts of /proc are hidden from us, the outer one must do
         mount("proc", "proc", "/proc", kind="proc", flags=NOSUID | NODEV | NOEXEC)
+    system = os.open("/sys", os.O_PATH)
+    bind("sys", system, "/sys", flags=RDONLY)
+    fill_dev(spec, devices)
     for item, source in zip(spec["mounts"], sources, strict=True):
         add_mount(item, source)
-        if source is not None:
-            os.close(source)
+    for descriptor in [system, *dict(devices).values(), *(source for source in sources if source is not None)]:
+        os.close(descriptor)
 
 
 def keep_in_memory(data: bytes, path: str) -> str:
@@ -195,6 +202,11 @@ def fill_root(spec: dict[str, Any], devices: list[tuple[str, int]], outer: dict[
         mount("proc", "proc", "/proc", flags=BIND | REC)
         os.chdir("/")
     bind("sys", outer["/sys"], make_target("/sys", directory=True), flags=RDONLY)
+    fill_dev(spec, devices)
+
+
+def fill_dev(spec: dict[str, Any], devices: list[tuple[str, int]]) -> None:
+    """A /dev with the usual devices, which are given as open descriptors."""
     make_target("/dev", directory=True)
     mount("dev", "tmpfs", "/dev", kind="tmpfs", flags=NOSUID | NODEV | NOEXEC, data="mode=0755,size=64m")
     for name, descriptor in devices:

@@ -55,8 +55,9 @@ def make(plan: Plan, store: Store, *, report: Report | None = None, **given: Any
     )
 
 
-def groups() -> list[str]:
-    return sorted(str(path) for path in Path("/sys/fs/cgroup").glob("**/buildah-*") if path.is_dir())
+def left(store: Store) -> list[str]:
+    """Mounts of this machine below the store; of others we know nothing."""
+    return [path for path in mounts() if path.startswith(str(store.root))]
 
 
 def containers(store: Store) -> list[str]:
@@ -86,11 +87,10 @@ def test_interrupted(store: Store, base: BaseLayer) -> None:
             if text.endswith("| now"):
                 raise KeyboardInterrupt
 
-    before = mounts() + groups()
     with pytest.raises(KeyboardInterrupt):
         make(plan_of(base, f"(setsid sleep {token} &); echo now; sleep {token}"), store, report=Stop())
     assert processes(token) == []
-    assert mounts() + groups() == before
+    assert left(store) == []
     layer = make(plan_of(base, "echo > /next"), store)[1]
     assert content(layer, "next", store=store) == b"\n"
     assert containers(store) == []  # the next one removed what the interrupted one had
@@ -123,7 +123,6 @@ def test_a_killed_build_leaves_nothing_that_runs(
         "tar": str(tmp_path / "tar"),
     }
     program = PROGRAM.format(**words, step=f"(setsid sleep {token} &); sleep {token}")
-    before = mounts()
     build = subprocess.Popen([sys.executable, "-c", program])
     deadline = time.monotonic() + 120
     while len(processes(f"sleep\0{token}")) < 2:
@@ -135,7 +134,7 @@ def test_a_killed_build_leaves_nothing_that_runs(
     while processes(token) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert processes(token) == []
-    assert mounts() == before
+    assert left(store) == []
     assert len(containers(store)) == 1
     make(plan_of(base, "true"), store, settings={"isolation": "chroot"})
     assert containers(store) == []
@@ -168,6 +167,37 @@ def test_a_shell_in_the_state_of_the_failure(store: Store, base: BaseLayer, smal
     assert b"pip3" in told
     assert b"THEN ended with exit code 9" in told
     assert containers(store) == []
+
+
+REACH = """
+for file in /proc/sys/kernel/core_pattern /proc/sysrq-trigger /sys/kernel/mm/transparent_hugepage/enabled \\
+    /sys/fs/cgroup/pids/cgroup.procs /sys/fs/cgroup/cgroup.procs; do
+    test ! -e $file || (exec 3>>$file) 2>/dev/null && test -e $file && echo "reached $file"
+done
+for folder in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $folder/evil 2>/dev/null && echo "made $folder/evil"; done
+ls /dev > /devices
+"""
+
+
+@pytest.mark.parametrize("isolation", ["oci", "chroot"])
+def test_the_kernel_and_its_devices_are_out_of_reach(store: Store, base: BaseLayer, isolation: str) -> None:
+    """Of root as well, whose number is the kernel's root's."""
+    report = Lines()
+    try:
+        layer = make(plan_of(base, REACH), store, report=report, settings={"isolation": isolation})[1]
+    except BackendError as problem:
+        if "cannot run commands here" not in problem.brief:
+            raise
+        pytest.skip(str(problem))
+    assert [line for line in report.lines if line.startswith("run 1/1 |")] == []
+    usual = {"null", "zero", "full", "random", "urandom", "tty", "fd", "stdin", "stdout", "stderr", "ptmx"}
+    assert set(content(layer, "devices", store=store).decode().split()) <= usual | {
+        "pts",
+        "shm",
+        "mqueue",
+        "console",
+        "core",
+    }
 
 
 def test_a_storage_without_overlays(store: Store, base: BaseLayer) -> None:
