@@ -27,7 +27,7 @@
   # A folder with files that are on no server, such as wheels of one's own, each named by its sha256; a path.  null: none.
   files ? null,
 
-  # The packages that `build.nix_packages` of cog.yaml names, from a nixpkgs: an attribute set.  null: none.
+  # A nixpkgs, for the packages that `build.nix_packages` of cog.yaml names: an attribute set.  null: none.
   pkgs ? null,
 
   # Digests of layers that the layout leaves out, for whoever gets the image has them: a list of `sha256:...`.
@@ -42,9 +42,13 @@ let
   packer = import ./packer.nix { inherit python seed codec system; };
   known = import ./files.nix { inherit (data) remotes; folder = files; };
   sources = { runtime = asPath runtime; project = asPath src; };
-  nixLayers = import ./packages.nix { inherit data pkgs packer; };
-  makeLayer = import ./layer.nix { inherit data packer sources nixLayers; files = known; };
-  layers = builtins.genList makeLayer (builtins.length data.layers);
+  makeLayer = import ./layer.nix { inherit data packer sources; files = known; };
+  made = builtins.genList makeLayer (builtins.length data.layers);
+  # Under the last one, which is the code.
+  last = builtins.length made - 1;
+  layers = builtins.genList (builtins.elemAt made) last
+    ++ import ./packages.nix { inherit data pkgs packer; }
+    ++ [ (builtins.elemAt made last) ];
   image = import ./image.nix { inherit data packer layers absent; };
   # `bin/push REFERENCE`, which sends the image to a registry with the digest that it has.
   push = packer.run { name = "push"; script = ./push.py; spec = { image = "${image}"; }; };

@@ -1,7 +1,7 @@
 # One layer of the plan.  With a locked digest it is a flat fixed-output derivation on that digest, named `layer`
 # whatever it holds: any plan, cache or registry that has the bytes has the path, and Nix refuses others.  Without one it is
 # an ordinary derivation: a folder with the blob `layer` and what it came out as, `packed.json`.
-{ data, packer, files, sources, nixLayers }:
+{ data, packer, files, sources }:
 number:
 let
   layer = builtins.removeAttrs (builtins.elemAt data.layers number) [ "reason" ];
@@ -83,7 +83,5 @@ in
 if layer.kind == "base" then
   # A blob of the base image: by digest, and not part of the layout; a push moves it from registry to registry.
   about // { derivation = null; inherit (layer) digest diff_id size media_type; }
-else if layer.kind == "nix" then
-  about // { derivation = nixLayers number; }
 else
   about // { derivation = made; } // (if locked == null then { } else { inherit (locked) digest diff_id size; })

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from builder.plan import DebianLayer, Entry, Layer, Locked, PackagesLayer, Plan, RunLayer, layer_key, title, to_plain
 
 
-def document(plan: Plan, *, known: Mapping[str, Locked] | None = None) -> dict[str, Any]:
+def document(
+    plan: Plan, *, known: Mapping[str, Locked] | None = None, nix_packages: Sequence[str] = ()
+) -> dict[str, Any]:
     """The plan as JSON, with what Nix cannot work out: `keys` and `titles` of the layers in order.
 
-    `known` are the digests that count instead of the lock's, by key.
+    `known` are the digests that count instead of the lock's, by key; `nix_packages` what a nixpkgs adds to the image.
     """
     data = plan.to_json()
     keys = [layer_key(layer, compression=plan.compression, codec=plan.codec) for layer in plan.layers]
@@ -21,6 +23,8 @@ def document(plan: Plan, *, known: Mapping[str, Locked] | None = None) -> dict[s
     data["keys"] = keys
     data["titles"] = [title(layer) for layer in plan.layers]
     data["locked"] = [to_plain(locked[key]) for key in dict.fromkeys(keys) if key in locked]
+    if nix_packages:
+        data["nix_packages"] = list(nix_packages)
     return data
 
 

@@ -32,7 +32,7 @@ def write_flake(
     console: Console,
 ) -> None:
     """Write the folder for the project; `ConfigError` for one that Nix could not build."""
-    found = gather(project, options=options, settings=settings, store=store, console=console)
+    found = gather(project, options=options, settings=settings, store=store, console=console, nixpkgs=nixpkgs)
     plan = found.plan
     known, executed = _known(plan, store=store)
     if len(known) < len(plan.locked) or not plan.locked:
@@ -50,7 +50,7 @@ def write_flake(
         spec = Flake(
             name=image_name(found.project),
             version=__version__,
-            document=nix_document.document(plan, known=known),
+            document=nix_document.document(plan, known=known, nix_packages=found.project.config.nix_packages),
             executed=tuple(executed),
             system=f"{machine}-linux",
             nixpkgs=nixpkgs,

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ ON = ("--extra-experimental-features", "nix-command flakes")
 # A nixpkgs of one package: a python3 that starts as it is, for which a static shell stands in.
 MOCK = """{
   outputs = { self }: {
+    legacyPackages.x86_64-linux.hello = derivation {
+      name = "hello-1.0";
+      system = "x86_64-linux";
+      builder = "${./bin}/busybox";
+      args = [ "sh" "-c" "${./bin}/busybox mkdir -p $out/bin $out/share; ${./bin}/busybox ln -s ${./bin}/busybox $out/bin/greet; echo x > $out/share/x" ];
+    };
     legacyPackages.x86_64-linux.python3 = derivation {
       name = "python3";
       system = "x86_64-linux";
@@ -101,3 +108,27 @@ def test_with_the_python_of_a_nixpkgs(
     assert not (flake / "seed").exists()
     layout = build(flake, nix_store=nix_store, options=("--override-input", "nixpkgs", f"path:{mock}"))
     assert manifest(layout) == wanted
+
+    # And with packages of it: one layer more, under the code.
+    config = (built / "cog.yaml").read_text()
+    (built / "cog.yaml").write_text(config.replace("build:\n", "build:\n  nix_packages: [hello]\n"))
+    refused = cogsmith("build", cwd=built, ok=False).err
+    assert "`build.nix_packages` names packages of nixpkgs, and there is none here" in refused
+    assert "emit nix --nixpkgs" in refused
+    assert "emit nix --nixpkgs" in cogsmith("emit", "nix", "-o", tmp_path / "three", cwd=built, ok=False).err
+    flake = tmp_path / "four"
+    cogsmith("emit", "nix", "--nixpkgs", "-o", flake, cwd=built)
+    layout = build(flake, nix_store=nix_store, options=("--override-input", "nixpkgs", f"path:{mock}"))
+    image = json.loads((layout / "blobs" / "sha256" / manifest(layout)[7:]).read_bytes())
+    with tarfile.open(layout / "blobs" / "sha256" / image["layers"][-2]["digest"][7:]) as tar:
+        names = {member.name: member for member in tar}
+    link = names["usr/local/bin/greet"].linkname.lstrip("/")
+    assert names[link].issym()
+    assert names[names[link].linkname.lstrip("/")].mode == 0o555  # busybox itself is in the closure
+    assert names[f"{link.removesuffix('bin/greet')}share/x"].mode == 0o444
+    # Where there is no nixpkgs, Nix says so in one line.
+    spec = {"plan": flake / "plan.json", "src": flake / "src", "codec": flake / "codec", "seed": mock / "seed"}
+    words = [word for name, value in spec.items() for word in ("--arg", name, str(value))]
+    argv = nix_tool.Tool(private=nix_store).argv("nix-build", flake / "nix", "--no-out-link", *words)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert "the plan asks for packages of nixpkgs (hello), and there is no nixpkgs" in done.stderr
