@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,43 @@ def check_image(cogsmith: Cogsmith, layout: Path, *, name: str) -> None:
     assert done.out == (
         "/opt/cogsmith/sdk/cog/__init__.py /opt/venv ['sdk', 'server'] 0o100640 0o104755 0o100644\n"
     )  # metadata of the base survives `ADD`
+
+
+@pytest.mark.network
+@pytest.mark.xdist_group("hello")
+def test_the_program(cogsmith: Cogsmith, emitted: Path, locked_hello: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    project = repository / "models" / "hello"
+    shutil.copytree(locked_hello, project)
+    to = ("--destination", "registry.example/me/hello:1")
+    cogsmith("emit", "kubernetes", *to, "--context", "pvc:work/x", "-o", tmp_path / "job", project)
+    job = (tmp_path / "job" / "job.yaml").read_text()
+    assert "--destination=registry.example/me/hello:1" in job
+    assert '"--label=run.cog.config={' in job
+    emitted_too = tmp_path / "job" / "context"
+    assert (emitted_too / "SHA256SUMS").read_bytes() == (emitted / "SHA256SUMS").read_bytes()
+    too_large = cogsmith("emit", "kubernetes", *to, "-o", tmp_path / "map", project, ok=False)
+    assert "a ConfigMap holds 1 MiB at most" in too_large.err
+    nowhere = cogsmith("emit", "kubernetes", "-o", tmp_path / "map", project, ok=False)
+    assert "where is the image to be pushed?" in nowhere.err
+    small = cogsmith(
+        "emit", "kubernetes", *to, "--from-image", "python:3.11", "-o", tmp_path / "map", project, ok=False
+    )
+    assert (small.code == 0) is (
+        tmp_path / "map" / "job.yaml"
+    ).exists()  # wheels that no index has are too large for it
+    assert "`python:3.11` must have /usr/bin/python3.11" in small.err
+    for system, place in (("gitlab", ".gitlab-ci.yml"), ("github", ".github/workflows/image.yml")):
+        cogsmith("emit", system, "-o", repository, project)
+        cogsmith("emit", system, "--builder", "kaniko", "-o", repository, cwd=project)
+        made = repository / place
+        assert "models/hello" in made.read_text()
+        made.write_text(made.read_text() + "# mine\n")
+        refused = cogsmith("emit", system, "-o", repository, project, ok=False)
+        assert f"{place}` is not as Cogsmith wrote it" in refused.err
+    refused = cogsmith("emit", "containerfile", "-o", repository, project, ok=False)
+    assert "holds files that would be lost" in refused.err
+    assert not [path for path in tmp_path.rglob(".*") if path.name.startswith((".job.", ".map.", ".repository"))]
 
 
 @pytest.mark.network
