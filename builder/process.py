@@ -13,6 +13,10 @@ from typing import IO
 
 from builder.errors import BackendError, CogsmithError
 
+Process: typing.TypeAlias = "subprocess.Popen[bytes]"
+Late = subprocess.TimeoutExpired
+"""What a process's `wait` raises when it takes longer than it was given."""
+
 LAST_LINES = 20
 """How much of a failed program's output goes into the error."""
 
@@ -88,7 +92,7 @@ def start(
     stdout: int | typing.IO[typing.Any] | None,
     stderr: int | typing.IO[typing.Any] | None,
     session: bool,
-) -> subprocess.Popen[bytes]:
+) -> Process:
     """Start a program that the caller waits for; with `session`, the terminal's signals do not reach it.
 
     Streams are as for `subprocess.Popen`.

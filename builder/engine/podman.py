@@ -11,7 +11,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +38,7 @@ _QUIET = ("--log-level", "error")
 class Container:
     """A container of podman's, and the process that is attached to it; close it."""
 
-    def __init__(self, attached: subprocess.Popen[bytes], *, tool: str, name: str, hold: contextlib.ExitStack) -> None:
+    def __init__(self, attached: process.Process, *, tool: str, name: str, hold: contextlib.ExitStack) -> None:
         self._attached = attached
         self._tool = tool
         self._name = name
@@ -59,7 +58,7 @@ class Container:
         """Wait for the command and return its exit code (128 + n for signal n); `TimeoutError` after `timeout` s."""
         try:
             code = self._attached.wait(timeout)
-        except subprocess.TimeoutExpired as problem:
+        except process.Late as problem:
             raise TimeoutError from problem
         return code if code >= 0 else 128 - code
 
@@ -83,7 +82,7 @@ class Container:
         """Remove it, killed if it still runs."""
         with self._hold:
             process.attempt([self._tool, *_QUIET, "rm", "--force", "--time", "0", "--ignore", self._name])
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(process.Late):
                 self._attached.wait(GRACE)
             self._attached.kill()
             self._attached.wait()
