@@ -23,7 +23,11 @@ MOCK = """{
       name = "hello-1.0";
       system = "x86_64-linux";
       builder = "${./bin}/busybox";
-      args = [ "sh" "-c" "${./bin}/busybox mkdir -p $out/bin $out/share; ${./bin}/busybox ln -s ${./bin}/busybox $out/bin/greet; echo x > $out/share/x" ];
+      args = [ "sh" "-c" ''
+        ${./bin}/busybox mkdir -p $out/bin $out/share
+        ${./bin}/busybox ln -s ${./bin}/busybox $out/bin/greet
+        echo x > $out/share/x
+      '' ];
     };
     legacyPackages.x86_64-linux.python3 = derivation {
       name = "python3";
