@@ -165,7 +165,8 @@ def _hand_over(reference: str, *, program: Literal["podman", "docker"]) -> None:
             with store.scratch() as work:
                 archive = work / "image.tar"
                 export_image(store, image=found, path=archive, form="docker-archive", report=console, fetch_layer=fetch)
-                process.run([tool, "load", "--quiet", "--input", archive], purpose="hand the image to docker", hint=NO_DAEMON)
+                words = [tool, "load", "--quiet", "--input", archive]
+                process.run(words, purpose="hand the image to docker", hint=NO_DAEMON)
     console.close()
     console.note(f"{program} has it as {name}")
 
