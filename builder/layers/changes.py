@@ -5,9 +5,11 @@ Reads what it is handed; follows no link.  `builder.layers.delta` gives all of t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +30,8 @@ _METACOPY = ("trusted.overlay.metacopy", "user.overlay.metacopy")
 
 def read_whole(folder: Path) -> Changes:
     """A tree that holds everything, what is unchanged included."""
-    root = read_folder(folder, epoch=0)
+    with _explained():
+        root = read_folder(folder, epoch=0)
     return Changes(nodes=dict(root.walk("")), opaque={""})
 
 
@@ -39,6 +42,12 @@ def read_upper(folder: Path, *, lower: Lower) -> Changes:
     metadata was copied (`metacopy`) has its content there; both become what they show.
     """
     changes = Changes(nodes={})
+    with _explained():
+        _fill_upper(changes, folder=folder, lower=lower)
+    return changes
+
+
+def _fill_upper(changes: Changes, *, folder: Path, lower: Lower) -> None:
     linked: dict[tuple[int, int], Node] = {}
     # Each folder with where it comes from in the lower layers: nothing for its own place.
     pending: list[tuple[str, str | None]] = [("", None)]
@@ -46,7 +55,7 @@ def read_upper(folder: Path, *, lower: Lower) -> Changes:
         place, origin = pending.pop()
         here = os.path.join(folder, place)  # noqa: PTH118
         names: set[str] = set()
-        with _scan(here) as entries:
+        with os.scandir(here) as entries:
             for entry in entries:
                 names.add(entry.name)
                 path = f"{place}/{entry.name}" if place else entry.name
@@ -69,7 +78,6 @@ def read_upper(folder: Path, *, lower: Lower) -> Changes:
             for name in lower.names(origin):
                 if name not in names:
                     _copy(lower, f"{origin}/{name}", f"{place}/{name}", changes)
-    return changes
 
 
 def read_layer(archive: BinaryIO, *, lower: Lower) -> Changes:
@@ -110,12 +118,15 @@ def _place(info: tarfile.TarInfo, path: str, *, changes: Changes, archive: Binar
         changes.nodes[path] = from_tar(info, archive)
 
 
-def _scan(folder: str) -> os._ScandirIterator[str]:
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Folders that bar even root, and paths that are longer than any (4096 bytes), are a command's own making."""
     try:
-        return os.scandir(folder)
+        yield
     except OSError as problem:
         raise LayerError(
-            f"could not read what a command left in `{folder[-200:]}`: {(problem.strerror or '').lower()}"
+            f"could not read what a command left in `...{str(problem.filename)[-200:]}`:"
+            f" {(problem.strerror or '').lower()}"
         ) from problem
 
 

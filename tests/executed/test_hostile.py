@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
+import tarfile
+import tempfile
 import threading
 import time
 import uuid
@@ -10,12 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from builder.backends import sandboxed
-from builder.errors import BackendError, LayerError
+from builder.backends import Execution, sandboxed
+from builder.errors import BackendError, LayerError, SandboxError
 from builder.plan import BaseLayer
 from builder.store import Store
 
-from .bases import Lines, make, plan_of, tar_of
+from .bases import Lines, Step, content, make, plan_of, put_base, tar_of
+
+MACHINE = (2, 9, 11, 12, 14, 15, 16, 17, 19, 20, 21, 22, 23, 24, 25, 26, 28, 30, 32, 33, 34, 35, 36, 37, 38, 39, 40)
+"""Capabilities that are about the machine: all but those that a container of Docker's has."""
 
 
 def processes(token: str) -> list[str]:
@@ -43,7 +51,8 @@ def groups() -> list[str]:
 def nothing_is_left(store: Store) -> object:
     before = mounts()
     yield
-    assert mounts() == before
+    elsewhere = tempfile.gettempdir()  # where other tests, at the same time, mount things of their own
+    assert not [m for m in mounts() if m not in before and (str(store.root) in m or not m.startswith(elsewhere))]
     assert not [path for path in (store.root / "tmp").iterdir() if path.is_dir()]
 
 
@@ -106,16 +115,90 @@ def test_the_layers_below_stay_as_they_are(store: Store, base: BaseLayer) -> Non
     assert report.lines[-3:-1] == ["run 1/1 | welcome", "run 1/1 | 700"]
 
 
+class Count(Lines):
+    """Counts what it is told, and keeps nothing."""
+
+    count = 0
+
+    def note(self, text: str) -> None:
+        self.count += len(text)
+
+
+def memory(name: str) -> int:
+    """`VmRSS` or `VmHWM` (the most there was) of this process, in kB."""
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition(f"{name}:")[2].split()[0])
+
+
 def test_much_output(store: Store, base: BaseLayer) -> None:
-    class Count(Lines):
-        count = 0
-
-        def note(self, text: str) -> None:
-            self.count += len(text)
-
+    """A scaled 10 GB: short lines, and one line without end, of text and of what no terminal should see."""
+    make(plan_of(base, "echo first"), store=store)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the most there was
+    before = memory("VmRSS")
     report = Count()
-    make(plan_of(base, "yes | head -c 3000000; head -c 2000000 /dev/zero"), store=store, report=report)
-    assert report.count > 1_500_000
+    flood = "yes | head -c 2000000; head -c 200000000 /dev/zero | tr '\\000' x; head -c 100000000 /dev/zero"
+    make(plan_of(base, flood), store=store, report=report)
+    assert report.count > 201_000_000
+    assert memory("VmHWM") - before < 30_000
+
+
+def test_the_step_is_in_name_spaces_of_its_own_without_a_machines_capabilities(store: Store, base: BaseLayer) -> None:
+    report = Lines()
+    step = "ls -l /proc/self/ns; cat /proc/self/status; ls /proc/self/fd"
+    make(plan_of(base, step), store=store, report=report)
+    text = "\n".join(line.partition(" | ")[2] for line in report.lines)
+    inside = set(re.findall(r"(mnt|pid|ipc|uts|user):\[(\d+)\]", text))
+    ours = {(name, os.readlink(f"/proc/self/ns/{name}")[len(name) + 2 : -1]) for name in ("mnt", "pid", "ipc", "uts")}
+    assert len(inside) >= 4
+    assert not inside & ours
+    for name in ("CapEff", "CapPrm", "CapBnd"):
+        mask = int(text.partition(f"{name}:\t")[2].split()[0], 16)
+        assert not [bit for bit in MACHINE if mask >> bit & 1], name
+    descriptors = [line for line in text.splitlines() if line.isdigit()]
+    assert descriptors == ["0", "1", "2", "3"]  # the last is of listing them
+    left = set()
+    for path in Path("/proc").glob("[0-9]*/ns/*"):
+        with contextlib.suppress(OSError):
+            left.add((path.name, os.readlink(path).partition("[")[2].rstrip("]")))
+    assert not inside & left  # nobody holds them any more
+
+
+@pytest.mark.parametrize("more", ["opt", "proc", "dev", "run/secrets"])
+def test_a_base_whose_links_lead_out(store: Store, tar: bytes, tmp_path: Path, more: str) -> None:
+    """Where files and secrets are mounted, where the command writes, and where what it left is looked up.
+
+    With `/opt` nothing makes the folder inside that the other links lead to, and the mount points are refused.
+    """
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "token").write_text("of this machine")
+    out = "../" * 30 + str(outside).lstrip("/")
+    stream = io.BytesIO(tar)
+    with tarfile.open(fileobj=stream, mode="a") as archive:
+        for name, target in (
+            *(("etc/resolv.conf", str(outside / "made")), ("etc/hosts", f"{out}/made")),
+            *(("srv/way", str(outside)), ("sys", "/root"), (more, out)),
+        ):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            archive.addfile(link)
+    before = {path: path.read_text() for path in outside.iterdir()}
+    written = "rm /srv/way; mkdir /srv/way; echo of this machine | tr -d '\\n' > /srv/way/token"
+    step = Step(f"cat /run/secrets/token /etc/hosts > /dev/null; {written}", secrets={"token": "/run/secrets/token"})
+    execution = Execution(secrets={"token": b"hidden"})
+    plan = plan_of(put_base(store, stream.getvalue()), step)
+    layers = []
+    with pytest.raises(SandboxError) if more == "opt" else contextlib.nullcontext():
+        layers = make(plan, store=store, execution=execution)
+    assert {path: path.read_text() for path in outside.iterdir()} == before
+    for layer in layers:
+        assert content(layer, "srv/way/token", store=store) == b"of this machine"  # new, whatever the link led to
+
+
+def test_a_tree_deeper_than_any_path_is_refused_and_removed(store: Store, base: BaseLayer) -> None:
+    deep = "mkdir /deep; cd /deep; i=0; while [ $i -lt 60 ]; do mkdir $(printf %0100d 1); cd 0*; i=$((i+1)); done"
+    with pytest.raises(LayerError, match="could not read what a command left"):
+        make(plan_of(base, deep), store=store)
 
 
 @pytest.mark.parametrize(
