@@ -52,7 +52,7 @@ def test_names_are_checked_before_anything_is_done(cogsmith: Cogsmith, tmp_path:
     (tmp_path / "cog.yaml").write_text(yaml.format(names="[libmagic1 ffmpegg, libssl1.1]"))
     done = cogsmith("build", cwd=tmp_path, ok=False)
     assert done.code == 4
-    assert "`ffmpegg`: did you mean `ffmpeg`?" in done.err
+    assert "`ffmpegg`: did you mean `ffmpeg`" in done.err
     assert "`libssl1.1` is gone: `libssl3` takes its place" in done.err
 
 
