@@ -36,7 +36,7 @@ def base(folder: Path) -> Path:
     """A lower layer with something of everything."""
     folder.mkdir()
     folder.chmod(0o755)
-    for name in ("etc", "keep/deep", "old/sub", "moved/in", "emptied"):
+    for name in ("etc", "keep/deep", "old/sub", "moved/in", "emptied", "back"):
         (folder / name).mkdir(parents=True)
     for name in (
         "etc/conf",
@@ -49,6 +49,8 @@ def base(folder: Path) -> Path:
         "emptied/1",
         "emptied/2",
         "one",
+        "back/is",
+        "back/was",
     ):
         (folder / name).write_text(f"{name}\n")
     os.link(folder / "one", folder / "two")
@@ -84,12 +86,27 @@ def step(root: Path) -> None:
     (root / "keep/deep/a").write_text("keep/deep/a\n")  # there again
     (root / "link").unlink()
     (root / "link").symlink_to("./etc//conf")  # the same
+    shutil.rmtree(root / "back")
+    (root / "back").write_text("a file for a while\n")
+    (root / "back").unlink()
+    (root / "back").mkdir()
+    (root / "back/was").write_text("back/was\n")  # and a folder again, with one of two files
+    deep = root / "/".join(["a folder with a name of forty characters"] * 8)
+    deep.mkdir(parents=True)
+    (deep / "file").write_text("deep\n")
+    (root / "to nowhere").symlink_to("x" * 300)
+    if os.geteuid() == 0:
+        os.setxattr(root / "etc/conf", "security.capability", CAPABILITY)
+        os.chown(root / "pipe", 7, 8)
 
 
+CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
+DEEP = ["/".join(["a folder with a name of forty characters"] * count) for count in range(1, 9)]
 EXPECTED = [
-    ".wh.moved", ".wh.nothing", "bare", "elsewhere", "elsewhere/in", "elsewhere/in/z", "elsewhere/m", "emptied",
+    ".wh.moved", ".wh.nothing", *DEEP, f"{DEEP[-1]}/file", "back", "back/.wh.is", "bare",
+    "elsewhere", "elsewhere/in", "elsewhere/in/z", "elsewhere/m", "emptied",
     "emptied/.wh.1", "emptied/.wh.2", "emptied/new", "etc", "etc/conf", "etc/conf.again", "old", "one", "pipe",
-    "sparse", "ümläut", "ümläut/" + "n" * 250,
+    "sparse", "to nowhere", "ümläut", "ümläut/" + "n" * 250,
 ]  # fmt: skip
 
 
@@ -146,6 +163,53 @@ def test_plain_tree(tmp_path: Path) -> None:
     assert members["one"].mode == 0o4755
     assert members["sparse"].size == 300_000
     assert members["pipe"].type == "fifo"
+    assert members["to nowhere"].linkname == "x" * 300
+    if os.geteuid() == 0:
+        assert dict(members["etc/conf"].xattrs)["security.capability"] == CAPABILITY
+        assert (members["pipe"].uid, members["pipe"].gid) == (7, 8)
+
+
+def as_archive(whole: Path, lower: Path, *, style: str) -> io.BufferedRandom:
+    """What `step` made, as a builder hands it over: everything that is there, and whiteouts for what is not."""
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - read by whoever gets it
+    gone = [path for path in sorted(lower.rglob("*")) if not os.path.lexists(whole / path.relative_to(lower))]
+    gone = [path for path in gone if (whole / path.relative_to(lower)).parent.is_dir()]
+    whiteouts = [path.relative_to(lower).with_name(f".wh.{path.name}") for path in gone]
+    with tarfile.open(fileobj=spool, mode="w", format=tarfile.PAX_FORMAT) as tar:
+
+        def hide() -> None:
+            for path in whiteouts:
+                tar.addfile(tarfile.TarInfo(os.fspath(path)))
+
+        if style == "kaniko":
+            root = tarfile.TarInfo("/")
+            root.type = tarfile.DIRTYPE
+            tar.addfile(root)
+            hide()
+        for path in sorted(whole.rglob("*")):
+            info = tar.gettarinfo(path, os.fspath(path.relative_to(whole)))
+            info.mtime = 12.75
+            if info.islnk() and style == "kaniko":
+                info.linkname = "/" + info.linkname
+            if info.isreg() or info.isdir():
+                for name in os.listxattr(path):
+                    value = os.getxattr(path, name).decode("utf-8", "surrogateescape")
+                    info.pax_headers[f"SCHILY.xattr.{name}"] = value
+            with path.open("rb") if info.isreg() else io.BytesIO() as file:
+                tar.addfile(info, file)
+        if style == "buildah":
+            hide()
+    return spool  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("style", ["kaniko", "buildah"])
+def test_archive(style: str, tmp_path: Path) -> None:
+    """The same step by way of an archive: links, names, modes, capabilities, devices, folders and back."""
+    lower = base(tmp_path / "lower")
+    expected = shown(plain(tmp_path))
+    below = Folders([lower])
+    found = delta(read_layer(as_archive(tmp_path / "plain", lower, style=style), lower=below), lower=below, epoch=EPOCH)
+    assert shown(found) == expected
 
 
 @pytest.mark.parametrize("options", ["", ",userxattr", ",redirect_dir=on,metacopy=on", ",redirect_dir=on"])
