@@ -165,7 +165,7 @@ def _hand_over(reference: str, *, program: Literal["podman", "docker"]) -> None:
             with store.scratch() as work:
                 archive = work / "image.tar"
                 export_image(store, image=found, path=archive, form="docker-archive", report=console, fetch_layer=fetch)
-                words = [tool, "load", "--quiet", "--input", archive]
+                words: list[str | Path] = [tool, "load", "--quiet", "--input", archive]
                 process.run(words, purpose="hand the image to docker", hint=NO_DAEMON)
     console.close()
     console.note(f"{program} has it as {name}")

@@ -202,9 +202,7 @@ _BUILD: list[Callable[[Any], Any]] = [
         help="Share layers with other machines: take them from this repository, and keep there what is made.",
     ),
     click.option("--debug-shell", is_flag=True, help="Open a shell where a command of build.run fails."),
-    click.option(
-        "--no-bytecode", is_flag=True, help="Leave bytecode out: smaller, and slower to start."
-    ),
+    click.option("--no-bytecode", is_flag=True, help="Leave bytecode out: smaller, and slower to start."),
     click.option("--openapi-schema", metavar="FILE", help="Take the model's schema from FILE instead of its source."),
     click.option("--separate-weights", is_flag=True, help="As every build does: large files are layers of their own."),
     click.option("--backend", "backend_name", metavar="NAME", help="Who makes the layers (default: embedded)."),
