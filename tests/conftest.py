@@ -31,7 +31,7 @@ NEEDED = ("click", "deflate", "packaging", "pysequoia", "PyYAML", "requests", "t
 """What the builder imports, uv apart, which is a program."""
 
 
-REAL = frozenset({"cli", "e2e", "engine", "executed", "nix", "registry", "runtime", "sandbox", "store"})
+REAL = frozenset({"cli", "contract", "e2e", "engine", "executed", "nix", "registry", "runtime", "sandbox", "store"})
 """Folders whose tests start processes and talk to them."""
 
 
