@@ -237,7 +237,8 @@ def test_the_real_one(store: Store, base: BaseLayer, executor: str) -> None:
     odd = Command(
         'printf "%s" "$ODD" > /odd; cat > /here <<EOF\n#x $HOME\nEOF\ncat /run/t > /dev/null', secrets={"t": "/run/t"}
     )
-    commands = (Command("true"), odd, Command("rm /here; mkdir -p /var/run/x; touch /var/run/x/y"))
+    kernel = "! (: >> /proc/sys/kernel/core_pattern) && ! (: >> /sys/power/state) && ! mount -t tmpfs x /tmp"
+    commands = (Command("true"), odd, Command(kernel), Command("rm /here; mkdir -p /var/run/x; touch /var/run/x/y"))
     wanted = plan_of(base, *commands, env=[("ODD", 'it\'s\n"odd" $HOME \\ ü')])
     by_kaniko = make(wanted, store=store, program=executor, secrets={"t": b"s3cret-value"})
     assert tar_of(by_kaniko[0], store=store) == {}
