@@ -12,6 +12,7 @@ from builder.errors import BackendError, CogsmithError, LayerError
 from builder.plan import Locked, Plan, layer_key, title
 
 _MARK = "cogsmith: "
+ELSEWHERE = "run the command above to see more; `--backend embedded` makes the same image without Nix"
 _MISMATCH = re.compile(
     r"hash mismatch in fixed-output derivation '[^']*-([^'/]+)\.drv'.*?specified: *(\S+).*?got: *(\S+)", re.S
 )
@@ -40,7 +41,7 @@ def explained(
         return LayerError(lines[0], details="\n".join(lines[1:]) or None, hint=hints[0] if hints else None)
     if any(mark in text for mark in _NAMESPACES):
         return BackendError("Nix has no sandbox on this machine", details=details, hint=UNSANDBOXED)
-    return BackendError("Nix could not build the image", details=details)
+    return BackendError("Nix could not build the image", details=details, hint=ELSEWHERE)
 
 
 def _mismatch(plan: Plan, *, name: str, want: str, got: str, known: Mapping[str, Locked]) -> CogsmithError:

@@ -30,6 +30,7 @@ LIBRARIES = ("libc6", "zlib1g", "libexpat1", "liblzma5", "libbz2-1.0", "libzstd1
 _OPENSSL = ("libssl3", "libssl3t64")
 _UNUSED = ("ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo", "unittest", "sqlite3")
 _LOADERS = ("ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1")
+LOCK = "make the lock again with `cogsmith lock`, from a mirror that you trust"
 _LIMIT = 256 << 20
 """Bytes of a package unpacked in memory; far above any of these."""
 
@@ -66,7 +67,7 @@ def unpack(debs: Iterable[Deb], *, inputs: Mapping[str, Path], machine: str, tar
                     _write(entry, spool=spool, target=target / place)
     loader = next((name for name in _LOADERS if (target / "lib" / name).exists()), None)
     if loader is None:
-        raise BackendError("the Debian packages of the interpreter for Nix have no loader")
+        raise BackendError("the Debian packages of the interpreter for Nix have no loader", hint=LOCK)
     (target / "lib" / "ld.so").symlink_to(loader)
     (python,) = (target / "bin").iterdir()
     (target / "bin" / "python3").symlink_to(python.name)
@@ -132,7 +133,7 @@ def _write(entry: Entry, *, spool: BinaryIO, target: Path) -> None:
             target.symlink_to(entry.linkname)
         return
     if entry.size > _LIMIT:
-        raise BackendError(f"`{entry.path}` of a Debian package is larger than any file of an interpreter")
+        raise BackendError(f"`{entry.path}` of a Debian package is larger than any file of an interpreter", hint=LOCK)
     spool.flush()
     target.write_bytes(os.pread(spool.fileno(), entry.size, entry.offset))
     target.chmod(0o755 if entry.mode & 0o100 else 0o644)

@@ -61,7 +61,10 @@ def _seed(
         found, remotes = execution.debian()
         debs = nix_seed.debs_of(found, machine=machine)
         if not debs:
-            raise BackendError("the Debian mirror lacks packages of the interpreter for the Nix sandbox")
+            raise BackendError(
+                "the Debian mirror lacks packages of the interpreter for the Nix sandbox",
+                hint="name another mirror in COGSMITH_DEBIAN_MIRROR",
+            )
     key = f"{last} {_hash([to_plain(deb) for deb in debs])}"
     known = store.memo(_KIND, key)
     if not known or tool.missing([known]):

@@ -24,6 +24,7 @@ STATE = Path("/nix/var/nix")
 PROGRAMS = ("nix-build", "nix-store")
 GET = "install Nix 2.8 or later: `apt-get install nix-bin` on Debian and Ubuntu, or as nixos.org says"
 _FULL = (b"No space left on device", b"disk quota exceeded", b"database or disk is full")
+RETRY = "run the command above by hand to see whether Nix works with this store, or name another by `--nix-store DIR`"
 _AT_ONCE = 500
 """Paths on one command line."""
 
@@ -91,7 +92,9 @@ class Tool:
         code, output, errors = process.attempt(command)
         if code:
             details = process.explain(command, code, errors)
-            raise self.full(errors, details=details) or BackendError(f"could not {purpose}", details=details)
+            raise self.full(errors, details=details) or BackendError(
+                f"could not {purpose}", details=details, hint=RETRY
+            )
         return output.decode()
 
     def full(self, errors: bytes, *, details: str) -> StoreError | None:
