@@ -19,7 +19,7 @@ def make_group(processes: int) -> str:
         with contextlib.suppress(OSError):
             os.mkdir(path)
             try:
-                with open(os.path.join(path, "pids.max"), "w", encoding="ascii") as file:
+                with open(os.path.join(path, "pids.max"), "w", encoding="utf-8") as file:
                     file.write(str(processes))
             except OSError:
                 os.rmdir(path)
@@ -32,7 +32,7 @@ def join_group(path: str) -> None:
     """Go to the group, with all that this process will start."""
     if not path:
         return
-    with contextlib.suppress(OSError), open(os.path.join(path, "cgroup.procs"), "w", encoding="ascii") as file:
+    with contextlib.suppress(OSError), open(os.path.join(path, "cgroup.procs"), "w", encoding="utf-8") as file:
         file.write("0")
 
 
