@@ -21,7 +21,7 @@ demo: $(BIN)/.installed
 	$(BIN)/cogsmith run cogsmith-hello -i text=world
 
 test: $(BIN)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .

@@ -72,8 +72,11 @@ def build_root(spec: dict[str, Any], tty: str | None) -> None:
     fill_root(spec, devices, outer)
     for item, source in zip(spec["mounts"], sources, strict=True):
         add_mount(item, source)
-    if root_is_root():
+    try:
         protect_kernel()
+    except StageError:
+        if root_is_root():  # anybody else may set nothing but what is this container's own
+            raise
     os.fchdir(outer["/"])
     os.chroot(".")
     os.fchdir(inner)
@@ -248,7 +251,7 @@ def root_is_root() -> bool:
 
 
 def protect_kernel() -> None:
-    """Real root could reconfigure the host through /proc and /sys: hide or freeze what Docker hides or freezes."""
+    """Hide or freeze what Docker hides or freezes of /proc and /sys: through them real root could set the host."""
     null = os.open("/dev/null", os.O_PATH)
     for path in MASKED:
         if os.path.isdir(path):

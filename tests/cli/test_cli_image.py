@@ -185,7 +185,7 @@ def test_prune_to_a_size(small: tuple[Cogsmith, dict[str, str]]) -> None:
 def test_out_of_one_store_into_another_and_run(archive: Path, hello: str, fresh: Cogsmith, containers: None) -> None:
     assert fresh("image", "import", archive, "-t", "again").out.strip() == hello
     assert fresh("run", "again", "-i", "text=again").out == "hello again\n"
-    assert kinds(fresh)["unpacked"] == 3
+    assert kinds(fresh)["unpacked"] == 5
     fresh("image", "rm", "again")
     fresh("cache", "prune")
     root = fresh.cache / "cogsmith"

@@ -85,7 +85,9 @@ class TestHello:
         labels = data["config"]["config"]["Labels"]
         assert json.loads(labels["run.cog.openapi_schema"])["components"]["schemas"]["Input"]
         plan = json.loads(cogsmith("plan", "--json", "examples/hello-world").out)
-        assert [layer["kind"] for layer in plan["layers"]] == ["debian", "runtime", "files"]
+        assert [layer["kind"] for layer in plan["layers"]] == [
+            *("debian", "runtime", "bytecode", "bytecode", "files"),
+        ]
         assert "here" in cogsmith("plan", "examples/hello-world").out
 
     def test_bad_input_is_said_before_anything_starts(self, cogsmith: Cogsmith) -> None:
