@@ -63,10 +63,11 @@ class Container:
         return code if code >= 0 else 128 - code
 
     def signal(self, number: int) -> None:
-        """Send a signal to the command: podman passes on what it gets, and SIGKILL goes to the container itself."""
-        if number == signal.SIGKILL:
-            process.attempt([self._tool, "kill", "--signal", "KILL", self._name])
-        elif self._attached.poll() is None:
+        """Send a signal to the command, past the podman that is attached: an ordinary user's may end by it itself."""
+        if self._attached.poll() is not None:
+            return
+        code, _, _ = process.attempt([self._tool, *_QUIET, "kill", "--signal", str(int(number)), self._name])
+        if code and self._attached.poll() is None:  # there is none yet
             self._attached.send_signal(number)
 
     def stop(self, *, grace: float = GRACE) -> int:
