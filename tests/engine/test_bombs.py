@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,12 +18,12 @@ import pytest
 
 from builder.engine import tree
 from builder.engine.unpack import unpack
-from builder.errors import LayerError, StoreError
+from builder.errors import LayerError
 from builder.layers.changes import read_layer
 from builder.layers.lower import Folders
 from builder.layers.tree import read_tar
 from builder.layout.importing import import_image
-from builder.oci import LAYER_MEDIA_TYPES, PackedLayer
+from builder.oci import LAYER_MEDIA_TYPES
 from builder.report import Quiet
 from builder.store import Store
 
@@ -159,17 +160,45 @@ def test_what_inflates_takes_little_memory(store: Store, head: bytes, said: str)
     assert grown < 60_000  # kB
 
 
-def test_it_stops_before_the_disk_is_full(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real disk of 64 MiB would need root; the reserve is raised to what is free instead, less 40 MiB."""
-    found = os.statvfs(store.root)
-    monkeypatch.setattr(tree, "RESERVE", found.f_bavail * found.f_frsize - (40 << 20))
-    blob = b"".join(zeros(header("x", tarfile.REGTYPE, 100 << 20), 100 << 20))
-    layer = PackedLayer(digest=store.put(blob), diff_id=DIGEST, size=len(blob), media_type=LAYER_MEDIA_TYPES["gzip"])
-    with pytest.raises(StoreError) as caught:
-        unpack(layer, store=store, report=QUIET)
-    assert "no space left" in caught.value.brief or "are left of the disk" in str(caught.value)
-    assert caught.value.hint == "free some space: `cogsmith cache prune`"
-    assert list((store.root / "unpacked").iterdir()) == []
+FILL = """
+import json, os, sys
+from pathlib import Path
+from builder.engine.unpack import unpack
+from builder.errors import StoreError
+from builder.oci import PackedLayer
+from builder.report import Quiet
+from builder.store import Store
+blob = Path(sys.argv[2]).read_bytes()
+with Store.open(Path(sys.argv[1])) as store:
+    layer = PackedLayer(digest=store.put(blob), size=len(blob), **json.loads(sys.argv[3]))
+    try:
+        unpack(layer, store=store, report=Quiet())
+        said = None
+    except StoreError as problem:
+        said = [problem.brief, str(problem), problem.hint]
+    print(json.dumps([said, os.listdir(store.root / "unpacked")]))
+"""
+
+
+def test_it_stops_before_the_disk_is_full(tmp_path: Path) -> None:
+    """On a real file system of 200 MiB that nobody else has, and of which 128 are never taken."""
+    disk, blob = tmp_path / "disk", tmp_path / "blob"
+    disk.mkdir()
+    blob.write_bytes(b"".join(zeros(header("x", tarfile.REGTYPE, 100 << 20), 100 << 20)))
+    alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = f"mount -t tmpfs -o size={200 << 20} tmpfs {disk}"
+    if shutil.which("unshare") is None or subprocess.run([*alone, "sh", "-c", mount], check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small file system")
+    fields = {"diff_id": DIGEST, "media_type": LAYER_MEDIA_TYPES["gzip"]}
+    fill = [sys.executable, "-c", FILL, str(disk / "store"), str(blob), json.dumps(fields)]
+    done = subprocess.run(
+        [*alone, "sh", "-c", f'{mount} && exec "$@"', "sh", *fill],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (brief, whole, hint), left = json.loads(done.stdout)
+    assert "could not unpack the layer" in brief and "less than 128 mib" in whole.lower()
+    assert (hint, left) == ("free some space: `cogsmith cache prune`", [])
 
 
 def test_many_names_at_one_place(store: Store) -> None:
