@@ -1,50 +1,13 @@
-"""The plan: what an image holds, as frozen plain data.  Stdlib only; no I/O.
-
-A layer says what it holds, never how to make it.  `Plan.to_json()` is exactly what a backend receives, and
-`layer_key()` names the bytes of a pure layer: two layers with the same key have the same digest on every machine.
-"""
+"""What layers hold, and what they are made of: frozen plain data.  Stdlib only; no I/O."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, assert_never
+from typing import Literal, TypeAlias, assert_never
 
 from builder.frozen import frozen
 
-PLAN_FORMAT = 1
-"""Version of the plan's JSON."""
-
-LAYER_FORMAT = 2
-"""Version of the layer bytes (docs/design.md); part of every layer key, raised whenever any byte may change."""
-
-DEFAULT_EPOCH = 1735689600
-"""2025-01-01T00:00:00Z: the latest modification time in an image, unless `SOURCE_DATE_EPOCH` says otherwise."""
-
-Compression: TypeAlias = Literal["gzip", "plain", "zstd"]
-
-
 Network: TypeAlias = Literal["host", "none"]
 """What a command sees of the network: all that this machine does, or nothing."""
-
-
-@frozen
-class Codec:
-    """The compressor of layers that are not already deflate: name, exact version and level all shape the bytes."""
-
-    name: str = "libdeflate"
-    version: str = "0.9.0"
-    level: int = 6
-
-
-CODECS: dict[Compression, Codec] = {
-    "gzip": Codec(),
-    "plain": Codec(),
-    "zstd": Codec(name="zstd", version="0.25.0", level=3),
-}
-"""The codec of each compression in this release; versions are those of the packages `deflate` and `zstandard`."""
 
 
 @frozen
@@ -283,72 +246,6 @@ Layer: TypeAlias = (
 )
 
 
-@frozen
-class ImageConfig:
-    """The part of the OCI image configuration that is decided here; mappings are kept as sorted or ordered pairs."""
-
-    env: tuple[tuple[str, str], ...]
-    entrypoint: tuple[str, ...]
-    cmd: tuple[str, ...]
-    working_dir: str
-    exposed_ports: tuple[str, ...]
-    labels: tuple[tuple[str, str], ...]
-    user: str = ""
-    """Empty: root."""
-    annotations: tuple[tuple[str, str], ...] = ()
-    """Of the manifest, not of the configuration."""
-
-
-@frozen
-class Remote:
-    """Where a file named by hash can be downloaded.  Never part of an identity."""
-
-    sha256: str
-    size: int
-    name: str
-    urls: tuple[str, ...]
-
-
-@frozen
-class Locked:
-    """What a layer of this key must come out as; `size` is of the blob, in bytes."""
-
-    key: str
-    digest: str
-    diff_id: str
-    size: int
-
-
-@frozen
-class Plan:
-    """Everything a backend needs to make the image, and nothing else."""
-
-    format: int = PLAN_FORMAT
-    platform: str
-    epoch: int
-    compression: Compression = "gzip"
-    codec: Codec = Codec()
-    layers: tuple[Layer, ...]
-    config: ImageConfig
-    remotes: tuple[Remote, ...] = ()
-    locked: tuple[Locked, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The plan as JSON-ready data, reasons and URLs included."""
-        data: dict[str, Any] = to_plain(self)
-        return data
-
-    @property
-    def id(self) -> str:
-        """sha256 of the plan without reasons and URLs: equal ids mean equal images."""
-        data = self.to_json()
-        del data["remotes"], data["locked"]
-        for layer in data["layers"]:
-            layer.pop("reason", None)
-            _drop_filenames(layer)
-        return hashlib.sha256(canonical_json(data)).hexdigest()
-
-
 def title(layer: Layer) -> str:
     """What a layer holds, in a few words that follow from its content alone (they stand in the image's history)."""
     match layer:
@@ -379,50 +276,3 @@ def title(layer: Layer) -> str:
             return f"RUN {layer.command}" if len(layer.command) <= 80 else f"RUN {layer.command[:79]}…"
         case _:
             assert_never(layer)
-
-
-def layer_key(layer: Layer, *, compression: Compression, codec: Codec) -> str:
-    """The identity of a layer: a hash of its content, the compression and the codec.
-
-    What lies below a pure layer does not count; an executed one names it (`below`).
-    """
-    spec = to_plain(layer)
-    spec.pop("reason", None)
-    _drop_filenames(spec)
-    data = {"codec": to_plain(codec), "compression": compression, "format": LAYER_FORMAT, "layer": spec}
-    return hashlib.sha256(canonical_json(data)).hexdigest()
-
-
-def chain_link(layer: Layer) -> str:
-    """What a layer is to those executed above it: its content alone, however it is compressed."""
-    if isinstance(layer, BaseLayer):
-        return layer.diff_id
-    return layer_key(layer, compression="plain", codec=CODECS["plain"])
-
-
-def _drop_filenames(spec: dict[str, Any]) -> None:
-    # A deb's path on a mirror does not shape the layer; a wheel's file name neither (its tags are in WHEEL).
-    # Which machine compiles bytecode does not shape it either.
-    if spec["kind"] == "bytecode":
-        del spec["compilers"], spec["of"]["reason"]
-        _drop_filenames(spec["of"])
-    if spec["kind"] == "interpreter":
-        del spec["filename"]
-    for item in (*spec.get("debs", ()), *spec.get("wheels", ())):
-        del item["filename"]
-
-
-def to_plain(value: Any) -> Any:
-    """Dataclasses and tuples as dicts and lists."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {k: to_plain(v) for k, v in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [to_plain(v) for v in value]
-    return value
-
-
-def canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys and no spaces, UTF-8: the only form that is hashed."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
