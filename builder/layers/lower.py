@@ -46,7 +46,7 @@ class Folders:
 
     def _find(self, path: str) -> tuple[str, os.stat_result] | None:
         parent, _, name = path.rpartition("/")
-        for place in self._stack(parent):
+        for place in self._stack(parent) if name != ".." else ():  # or it would be a way out of the layers
             whole = f"{place}/{name}" if name else place
             try:
                 status = os.lstat(whole)
@@ -62,7 +62,7 @@ class Folders:
             return known
         parent, _, name = folder.rpartition("/")
         places: list[str] = []
-        for place in self._stack(parent):
+        for place in self._stack(parent) if name != ".." else ():
             whole = f"{place}/{name}"
             try:
                 status = os.lstat(whole)

@@ -294,6 +294,11 @@ def test_hostile_archive(tmp_path: Path, name: str) -> None:
         read_layer(archive([(name, FILE, b"x")]), lower=below)
     with pytest.raises(LayerError, match="which is no file"):
         read_layer(archive([("x", HARD, "/nowhere")]), lower=below)
+    (tmp_path / "outside").write_text("of this machine")
+    with pytest.raises(LayerError, match="which is no file"):
+        read_layer(archive([("x", HARD, "../outside")]), lower=below)
+    assert below.node("etc/../../outside") is None
+    assert list(below.names("..")) == []
 
 
 def test_sockets_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
