@@ -55,6 +55,7 @@ class Output:
         self._held: list[str] = []
         lines = {line.strip() for value in hidden for line in (value, *value.splitlines())}
         self._hidden = sorted((line for line in lines if len(line) >= SECRET_MIN), key=len, reverse=True)
+        self._longest = max(map(len, self._hidden), default=0)
         self.tail = Tail()
         self._reader, self.writer = os.pipe()
 
@@ -73,7 +74,8 @@ class Output:
             *lines, pending = (pending + piece).split(b"\n")
             for line in lines:
                 self._add(line)
-            while len(pending) > LINE_MAX:
+            pending = self._struck(pending)
+            while len(pending) > LINE_MAX + self._longest:  # a value that has only begun is not torn
                 self._add(pending[:LINE_MAX])
                 pending = pending[LINE_MAX:]
         if pending:
@@ -81,9 +83,8 @@ class Output:
 
     def _add(self, line: bytes) -> None:
         line = line.rstrip(b"\r").rpartition(b"\r")[2]  # what a terminal would show of a progress bar
-        for value in self._hidden:
-            line = line.replace(value, b"***")
-        text = _CONTROL.sub("", line[:LINE_MAX].decode(errors="replace"))
+        text = _CONTROL.sub("", self._struck(line).decode(errors="replace"))
+        text = self._struck(text.encode()).decode(errors="replace")[:LINE_MAX]  # colours may have parted a value
         if self._noise is not None and self._noise.fullmatch(text):
             self._held.append(text)
             return
@@ -91,6 +92,11 @@ class Output:
             self.tail.add(line_of_its_own)
             self._show(line_of_its_own)
         self._held.clear()
+
+    def _struck(self, data: bytes) -> bytes:
+        for value in self._hidden:
+            data = data.replace(value, b"***")
+        return data
 
     def _close_writer(self) -> None:
         if self.writer >= 0:

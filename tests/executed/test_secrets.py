@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.backends import Execution
-from builder.backends.output import Output
+from builder.backends.output import LINE_MAX, Output
 from builder.errors import BackendError
 from builder.plan import BaseLayer, layer_key
 from builder.store import Store
@@ -74,3 +74,18 @@ def test_each_line_of_a_long_one_is_struck_out() -> None:
         os.write(output.writer, b"x abcdef y\nabc\n-----BEGIN KEY\n")
         output.read()
     assert shown == ["x *** y", "abc", "***"]
+
+
+def test_one_in_an_endless_line_or_in_colours_is_struck_out() -> None:
+    import fcntl
+    import os
+
+    shown: list[str] = []
+    with Output(shown.append, hidden=[VALUE]) as output:
+        fcntl.fcntl(output.writer, fcntl.F_SETPIPE_SZ, 1 << 18)
+        os.write(output.writer, b"x" * (8 * LINE_MAX - 8) + VALUE + b"y" * LINE_MAX + b"\n")
+        os.write(output.writer, VALUE[:5] + b"\x1b[31m" + VALUE[5:] + b"\x1b[0m\n")
+        output.read()
+    assert shown[-1] == "***"
+    assert "x***y" in "".join(shown)
+    assert not any(VALUE[:8].decode() in line or VALUE[-8:].decode() in line for line in shown)
