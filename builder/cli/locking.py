@@ -196,7 +196,7 @@ def _moved(lock: Lock, *, project: Project, store: Store) -> list[str]:
 
 
 def _changed_sources(lock: Lock, *, project: Project, store: Store) -> list[str]:
-    """The archives of the project that wheels were built from, and that are others now."""
+    """The archives and folders of the project that wheels were built from, and that are others now."""
     return [
         f"`{item.url}` in the project changed"
         for item in lock.built
@@ -215,6 +215,10 @@ def _local(url: str) -> Path | None:
 
 def _is(path: Path, *, sha256: str, store: Store) -> bool:
     try:
+        if path.is_dir():
+            from builder.resolve.unbuilt import hash_folder
+
+            return hash_folder(path, store=store) == sha256
         return store.hash_file(path, path.stat()) == sha256
     except (OSError, CogsmithError):
         return False

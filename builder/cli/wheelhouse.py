@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,18 @@ from builder.cli.settings import Settings
 from builder.config import Config
 from builder.errors import LockError
 from builder.lock import Built, ImageBase, Lock
-from builder.plan import BytecodeLayer, Plan, RuntimeLayer, WheelsLayer, canonical_json, chain_link, layer_key
+from builder.plan import (
+    BaseLayer,
+    BytecodeLayer,
+    PackagesLayer,
+    Plan,
+    RunLayer,
+    RuntimeLayer,
+    WheelsLayer,
+    canonical_json,
+    chain_link,
+    layer_key,
+)
 from builder.store import Store
 
 if TYPE_CHECKING:
@@ -103,17 +114,27 @@ def opener(*, settings: Settings, store: Store, console: Console) -> OpenBuilder
 
 
 def restore(
-    lock: Lock, *, config: Config, plan: Plan, project: Path, settings: Settings, store: Store, console: Console
+    lock: Lock,
+    *,
+    config: Config,
+    plan: Plan,
+    project: Path,
+    settings: Settings,
+    store: Store,
+    console: Console,
+    elsewhere: Container[str] = frozenset(),
+    fresh: bool = False,
 ) -> None:
     """Have here what was built of the wheels of `lock`, where a layer of `plan` must be made of it.
 
-    From the store, from the cache repository, or built again from what the lock says.  `LockError` if what comes of
+    From the store, from the cache repository, or built again from what the lock says; of layers that are `elsewhere`
+    (digests) only where a command has to run on them, `fresh` or for the first time.  `LockError` if what comes of
     that is another wheel.
     """
     missing = [item for item in lock.built if not store.has_file(item.sha256)]
     if not missing:
         return
-    wanted = _wanted(plan, store=store)
+    wanted = _wanted(plan, store=store, elsewhere=elsewhere, fresh=fresh)
     wheels = {wheel.sha256: wheel for wheel in lock.wheels}
     for item in missing:
         if item.sha256 in wanted:
@@ -122,25 +143,35 @@ def restore(
                      store=store)  # fmt: skip
 
 
-def _wanted(plan: Plan, *, store: Store) -> set[str]:
+def _wanted(plan: Plan, *, store: Store, elsewhere: Container[str], fresh: bool) -> set[str]:
+    """sha256 of the wheels that layers must be made of here; as `backends.making` sees it."""
+    locked = {one.key: one.digest for one in plan.locked}
     found: set[str] = set()
-    for layer in plan.layers:
-        of = layer.of if isinstance(layer, BytecodeLayer) else layer
+    below = False
+    for layer in reversed(plan.layers):
+        if isinstance(layer, BaseLayer):
+            continue
         key = layer_key(layer, compression=plan.compression, codec=plan.codec)
-        if isinstance(of, WheelsLayer | RuntimeLayer) and store.layer(key) is None:
+        digest, executed = locked.get(key, ""), isinstance(layer, RunLayer | PackagesLayer)
+        there = digest and (store.has_blob(digest) or (digest in elsewhere and not below))
+        if (there or store.layer(key) is not None) and not (fresh and executed):
+            continue
+        below = below or executed
+        of = layer.of if isinstance(layer, BytecodeLayer) else layer
+        if isinstance(of, WheelsLayer | RuntimeLayer):
             found |= {wheel.sha256 for wheel in of.wheels}
     return found
 
 
 def _restore(item: Built, *, name: str, lock: Lock, project: Path, builder: Building, store: Store) -> None:
-    from builder.resolve import wheelhouse
+    from builder.resolve import unbuilt, wheelhouse
     from builder.resolve.sessions import session_factory
 
     kept = builder.known(item.key)
     if kept is not None and kept[1] == item.sha256:
         return
     with store.scratch() as scratch:
-        source = wheelhouse.source_of(
+        source = unbuilt.source_of(
             item,
             name=name,
             project=project,
@@ -149,7 +180,7 @@ def _restore(item: Built, *, name: str, lock: Lock, project: Path, builder: Buil
             env=builder.env,
             new_session=session_factory(builder.env),
         )
-        table = wheelhouse.read_build_table(source)
+        table = unbuilt.read_build_table(source)
         settings = {**wheelhouse.settings(source, table), "complete": True}
         job = wheelhouse.Job(
             name=name, source=source.path, settings=settings, requires=item.requires, remotes=lock.remotes

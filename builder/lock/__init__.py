@@ -78,13 +78,14 @@ class Cuda:
 class Built:
     """A wheel that no index has, by its sha256, and what it was built from and with.
 
-    The source is an archive, by hash, or a commit of the repository `url`.  `key` names the source, the environment and
+    The source is an archive, by hash, a commit of the repository `url`, or a folder of the project, by the hash of all
+    files in it.  `key` names the source, the environment and
     the build requirements: whoever has built the same finds the wheel by it.  `same`: two builds gave one wheel.
     """
 
     sha256: str
     key: str
-    source: Literal["sdist", "archive", "git"]
+    source: Literal["sdist", "archive", "git", "directory"]
     filename: str = ""
     size: int = 0
     source_sha256: str = ""

@@ -14,7 +14,9 @@ from builder.lock.tables import mapping, read, table
 from builder.plan import Wheel
 
 _OWN = "tool.cogsmith"
-_SPOKEN = ("sha256", "filename", "size", "source_sha256", "url", "commit", "subdirectory", "source", "requires")
+_SPOKEN = frozenset(
+    {"sha256", "filename", "size", "source_sha256", "url", "commit", "subdirectory", "source", "requires"}
+)
 """Fields of `Built` that other tables of the package say."""
 
 
@@ -23,12 +25,15 @@ def built_package(wheel: Wheel, built: Built, *, requires: Sequence[Mapping[str,
     below = {"subdirectory": built.subdirectory} if built.subdirectory else {}
     if built.source == "git":
         place: dict[str, Any] = {"type": "git", "url": built.url, "commit-id": built.commit, **below}
+    elif built.source == "directory":
+        place = {"path": built.url, **below}
     else:
         local = "://" not in built.url
         where = {"path": built.url} if local else {"url": built.url}
         name = {"name": built.filename} if built.source == "sdist" else below
         place = {**name, **where, "size": built.size, "hashes": {"sha256": built.source_sha256}}
-    build = {key: value for key, value in table(built).items() if key.replace("-", "_") not in _SPOKEN}
+    spoken = _SPOKEN - {"source_sha256"} if built.source == "directory" else _SPOKEN  # PEP 751 has no room for it
+    build = {key: value for key, value in table(built).items() if key.replace("-", "_") not in spoken}
     own = {"wheel": table(wheel), "build": build, "requires": list(requires)}
     kind = "vcs" if built.source == "git" else built.source
     return {"name": wheel.name, "version": wheel.version, kind: place, "tool": {"cogsmith": own}}
@@ -44,7 +49,7 @@ def read_built(item: Mapping[str, Any], *, where: str) -> tuple[Wheel, Built, An
     """The wheel, how it was built, and the tables of the build requirements, from what `built_package` made."""
     own = mapping(item["tool"]["cogsmith"], where=f"{where}.{_OWN}")
     wheel = read(Wheel, own["wheel"], where=f"{where}.{_OWN}.wheel")
-    kind = next((kind for kind in ("vcs", "archive", "sdist") if kind in item), "sdist")
+    kind = next((kind for kind in ("vcs", "archive", "directory", "sdist") if kind in item), "sdist")
     place = mapping(item.get(kind), where=f"{where}.{kind}")
     build = {**mapping(own.get("build"), where=f"{where}.{_OWN}.build"), "sha256": wheel.sha256}
     source = {

@@ -10,14 +10,14 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from builder.errors import ResolveError
 from builder.resolve import pyproject
-from builder.resolve.graph import Dependency, File, Graph, Package
+from builder.resolve.graph import Dependency, File, Graph, Origin, Package
 
 _RENEW = {
     "uv.lock": "uv lock",
@@ -79,7 +79,8 @@ def _uv(document: Mapping[str, Any], *, own: Mapping[str, Any], folder: Path) ->
                 extras={extra: tuple(map(_uv_dependency, listed)) for extra, listed in extras.items()},
                 markers=tuple(item.get("resolution-markers", [])),
                 index=source["registry"] if "://" in source.get("registry", "") else "",
-                source=source.get("git") or (local or "") or _archive(source.get("url") or source.get("path")),
+                sdist=_uv_file(item["sdist"], source=source, folder=folder) if "sdist" in item else None,
+                origin=_uv_origin(item, folder=folder),
                 virtual="virtual" in source,
             )
         )
@@ -116,6 +117,23 @@ def _uv_file(file: Mapping[str, Any], *, source: Mapping[str, str], folder: Path
     return _file(url=url, name=file.get("filename", ""), hashed=file.get("hash", ""), size=file.get("size", 0))
 
 
+def _uv_origin(item: Mapping[str, Any], *, folder: Path) -> Origin | None:
+    source = item.get("source", {})
+    for kind in ("directory", "editable"):
+        if kind in source:
+            return Origin(kind="directory", place=_uri(folder / source[kind]))
+    if "git" in source:
+        url, _, commit = source["git"].partition("#")
+        url, _, query = url.partition("?")
+        below = parse_qs(query).get("subdirectory", [""])[0]
+        return Origin(kind="git", place=url, commit=commit, subdirectory=below)
+    if "url" not in source and "path" not in source:
+        return None
+    place = source["url"] if "url" in source else _uri(folder / source["path"])
+    hashed = item.get("sdist", {}).get("hash", "")
+    return _archive(place, hashed=hashed, subdirectory=source.get("subdirectory", ""))
+
+
 def _poetry(
     document: Mapping[str, Any], *, own: Mapping[str, Any], folder: Path
 ) -> tuple[list[Package], list[Dependency]]:
@@ -125,10 +143,16 @@ def _poetry(
         source = item.get("source", {})
         kind, url = source.get("type", ""), source.get("url", "")
         direct = kind in ("url", "file")
-        files = [file for file in item.get("files", old_files.get(item["name"], [])) if file["file"].endswith(".whl")]
+        listed = item.get("files", old_files.get(item["name"], []))
+        files = [file for file in listed if file["file"].endswith(".whl")]
+        origin = None
         if direct:
-            place = url if kind == "url" else (folder / url).resolve().as_uri()
+            place = url if kind == "url" else _uri(folder / url)
             files = [{**file, "url": place} for file in files]
+            hashed = listed[0].get("hash", "") if listed else ""
+            origin = _archive(place, hashed=hashed, subdirectory=source.get("subdirectory", ""))
+        elif kind not in ("", "legacy"):
+            origin = _poetry_origin(source, folder=folder)
         packages.append(
             Package(
                 name=canonicalize_name(item["name"]),
@@ -139,7 +163,8 @@ def _poetry(
                 markers=_poetry_markers(item.get("markers")),
                 requires_python=pyproject.poetry_specifier(item.get("python-versions", "*")),
                 index=url if kind == "legacy" else "",
-                source="" if kind in ("", "legacy") else _archive(url) if direct else f"{kind}+{url}",
+                sdist=None if direct else _sdist(listed),
+                origin=origin,
             )
         )
     project = own.get("project", {})
@@ -152,6 +177,14 @@ def _poetry(
         if name != "python" and not (isinstance(value, dict) and value.get("optional"))
     }
     return packages, list(_poetry_table(wanted))
+
+
+def _poetry_origin(source: Mapping[str, Any], *, folder: Path) -> Origin:
+    below = source.get("subdirectory", "")
+    if source["type"] == "directory":
+        return Origin(kind="directory", place=_uri(folder / source["url"]), subdirectory=below)
+    _only_git(source["type"])
+    return Origin(kind="git", place=source["url"], commit=source["resolved_reference"], subdirectory=below)
 
 
 def _poetry_table(table: Mapping[str, Any]) -> Iterable[Dependency]:
@@ -199,10 +232,9 @@ def _pdm(
             continue
         place = item.get("url", "")
         if "path" in item:
-            place = (folder / item["path"]).resolve().as_uri()
-        files = [
-            _file(url=f.get("url", place), name=f.get("file", ""), hashed=f["hash"]) for f in item.get("files", [])
-        ]
+            place = _uri(folder / item["path"])
+        listed = item.get("files", [])
+        files = [_file(url=f.get("url", place), name=f.get("file", ""), hashed=f["hash"]) for f in listed]
         plain[key] = Package(
             name=name,
             version=key[1],
@@ -211,9 +243,22 @@ def _pdm(
             extras=extras.setdefault(key, {}),
             markers=(marker,) if marker else (),
             requires_python=item.get("requires_python", ""),
-            source=f"git+{item['git']}" if "git" in item else _archive(place),
+            sdist=None if place else _sdist(listed),
+            origin=_pdm_origin(item, place=place),
         )
     return list(plain.values()), _requirements(own.get("project", {}).get("dependencies", []))
+
+
+def _pdm_origin(item: Mapping[str, Any], *, place: str) -> Origin | None:
+    below = item.get("subdirectory", "")
+    system = next((name for name in ("git", "hg", "svn", "bzr") if name in item), "")
+    if system:
+        _only_git(system)
+        return Origin(kind="git", place=item[system], commit=item["revision"], subdirectory=below)
+    if "path" in item and not item.get("files"):
+        return Origin(kind="directory", place=place, subdirectory=below)
+    hashed = next((file["hash"] for file in item.get("files", [])), "")
+    return _archive(place, hashed=hashed, subdirectory=below)
 
 
 def _pylock(
@@ -222,12 +267,8 @@ def _pylock(
     packages = []
     for item in document.get("packages", []):
         listed = [*item.get("wheels", []), *([item["archive"]] if "archive" in item else [])]
-        files = []
-        for file in listed:
-            url = file["url"] if "url" in file else (folder / file["path"]).resolve().as_uri()
-            hashed = f"sha256:{file['hashes'].get('sha256', '')}"
-            files.append(_file(url=url, name=file.get("name", ""), hashed=hashed, size=file.get("size", 0)))
-        outside = next((kind for kind in ("vcs", "directory") if kind in item), "")
+        files = [_pylock_file(file, folder=folder) for file in listed]
+        sdist = item.get("sdist")
         packages.append(
             Package(
                 name=canonicalize_name(item["name"]),
@@ -236,7 +277,8 @@ def _pylock(
                 markers=(item["marker"],) if "marker" in item else (),
                 requires_python=item.get("requires-python", ""),
                 index=item.get("index", ""),
-                source=str(item[outside].get("url") or item[outside].get("path", "")) if outside else "",
+                sdist=_pylock_file(sdist, folder=folder) if sdist else None,
+                origin=_pylock_origin(item, folder=folder),
             )
         )
     # Such a lock is no graph: all of it is meant, where its markers hold.
@@ -245,6 +287,28 @@ def _pylock(
         for package in packages
     ]
     return packages, [*roots, *_requirements(own.get("project", {}).get("dependencies", []))]
+
+
+def _pylock_file(file: Mapping[str, Any], *, folder: Path) -> File:
+    url = file["url"] if "url" in file else _uri(folder / file["path"])
+    hashed = f"sha256:{file['hashes'].get('sha256', '')}"
+    return _file(url=url, name=file.get("name", ""), hashed=hashed, size=file.get("size", 0))
+
+
+def _pylock_origin(item: Mapping[str, Any], *, folder: Path) -> Origin | None:
+    for kind in ("vcs", "directory", "archive"):
+        if kind in item:
+            detail = item[kind]
+            place = detail["url"] if "url" in detail else _uri(folder / detail["path"])
+            below = detail.get("subdirectory", "")
+            if kind == "archive":
+                hashed = f"sha256:{detail['hashes'].get('sha256', '')}"
+                return _archive(place, hashed=hashed, subdirectory=below)
+            if kind == "directory":
+                return Origin(kind="directory", place=place, subdirectory=below)
+            _only_git(detail["type"])
+            return Origin(kind="git", place=place, commit=detail["commit-id"], subdirectory=below)
+    return None
 
 
 def _requirements(lines: Iterable[str]) -> list[Dependency]:
@@ -277,6 +341,31 @@ def _plain(url: str) -> str:
     return unquote(urlsplit(url).path)
 
 
-def _archive(place: str | None) -> str:
-    """The address of what is no wheel, which somebody would have to build."""
-    return place if place and not _plain(place).endswith(".whl") else ""
+def _uri(path: Path) -> str:
+    return path.resolve().as_uri()
+
+
+def _sdist(files: Iterable[Mapping[str, Any]]) -> File | None:
+    """The source among the files of a package that an index has; a tar before a zip."""
+    found = [file for file in files if file.get("file", "").endswith((".tar.gz", ".zip", ".tar.bz2", ".tgz"))]
+    found.sort(key=lambda file: file["file"].endswith(".zip"))
+    return _file(url="", name=found[0]["file"], hashed=found[0].get("hash", "")) if found else None
+
+
+def _archive(place: str, *, hashed: str, subdirectory: str) -> Origin | None:
+    """An archive that is no wheel, if `place` is one."""
+    if not place or _plain(place).endswith(".whl"):
+        return None
+    algorithm, _, digest = hashed.partition(":")
+    plain = place.partition("#")[0]
+    return Origin(
+        kind="archive", place=plain, sha256=digest if algorithm == "sha256" else "", subdirectory=subdirectory
+    )  # fmt: skip
+
+
+def _only_git(system: str) -> None:
+    if system != "git":
+        raise ResolveError(
+            f"of version control systems only git is known, and the lock names one for {system}",
+            hint="name an archive, or a wheel",
+        )

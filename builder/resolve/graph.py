@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
@@ -42,12 +43,26 @@ class Dependency:
 
 
 @frozen
+class Origin:
+    """Where a package comes from that no index has: an archive, a repository at `commit`, or a folder.
+
+    `place` is a URL, `file:` for what is on this disk; `sha256` (of an archive) may be empty.
+    """
+
+    kind: Literal["archive", "git", "directory"]
+    place: str
+    sha256: str = ""
+    commit: str = ""
+    subdirectory: str = ""
+
+
+@frozen
 class Package:
     """One version of a package.
 
     It applies where any of `markers` holds (none: everywhere) and to Pythons in `requires_python`.  `index` is the
-    URL of the index it comes from, where the lock says so.  `source` says where it comes from if that is no index and
-    no wheel; a `virtual` one is only its dependencies.
+    URL of the index it comes from, where the lock says so.  `files` are its wheels, `sdist` its source in an index;
+    `origin` is where its source comes from if that is no index.  A `virtual` one is only its dependencies.
     """
 
     name: str
@@ -58,7 +73,8 @@ class Package:
     markers: tuple[str, ...] = ()
     requires_python: str = ""
     index: str = ""
-    source: str = ""
+    sdist: File | None = None
+    origin: Origin | None = None
     virtual: bool = False
 
 

@@ -79,8 +79,9 @@ class Packages:
     ) -> Resolved:
         """The wheels for that interpreter, those that `builder` built among them (see `resolve_python`)."""
         if self.locked is not None:
-            wheels, remotes = resolve_locked(
+            return resolve_locked(
                 self.locked,
+                project=self.project,
                 declared=self.declared,
                 python_version=python_version,
                 platform=platform,
@@ -88,8 +89,8 @@ class Packages:
                 store=self.store,
                 env=self.env,
                 report=self.report,
+                builder=builder,
             )
-            return wheels, remotes, ()
         return resolve_python(
             self.text,
             project=self.project,

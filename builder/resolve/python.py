@@ -17,7 +17,8 @@ from builder.report import Report
 from builder.resolve import graph, indexes, requirements, torch, uv, wheels
 from builder.resolve.requirements import Requirements
 from builder.resolve.sessions import session_factory
-from builder.resolve.wheelhouse import Builder, Wheelhouse, fetch_indexed, fetch_line, matching, requirement_of
+from builder.resolve.unbuilt import brought, fetch_line, indexed
+from builder.resolve.wheelhouse import Builder, Wheelhouse, build_requirements, matching, requirement_of
 from builder.store import Store
 
 if TYPE_CHECKING:
@@ -68,22 +69,15 @@ def resolve_python(
     tags = wheels.image_tags(python_minor=minor, machine=uv.machine(platform), glibc=glibc)
     new_session = session_factory(environment, texts=[text])
 
-    def requirements_of_build(texts: Sequence[str]) -> tuple[tuple[Wheel, ...], tuple[Remote, ...]]:
-        with store.scratch() as inner:
-            try:
-                lock = uv.compile_lock(
-                    [*(line for line in asked.lines if line.startswith("-")), *texts],
-                    scratch=inner,
-                    arguments=arguments,
-                    env=environment,
-                )
-            except ResolveError as problem:
-                raise uv.explained(problem, target=f"{target}, to build with") from problem
-            found = wheels.offers(lock, folder=inner)
-        chosen = [wheels.choose(offers, name=name, tags=tags, target=target) for name, offers in found.items()]
-        made, remotes = wheels.complete(chosen, store=store, new_session=new_session)
-        return made, tuple(dataclasses.replace(r, urls=tuple(map(indexes.without_user, r.urls))) for r in remotes)
-
+    requirements_of_build = build_requirements(
+        [line for line in asked.lines if line.startswith("-")],
+        arguments=arguments,
+        env=environment,
+        tags=tags,
+        target=target,
+        store=store,
+        new_session=new_session,
+    )
     with store.scratch() as scratch, store.scratch() as built:
         house = None
         if builder is not None:
@@ -197,10 +191,10 @@ def _build_indexed(
             document = uv.compile_lock(lines, scratch=scratch, arguments=arguments, env=env, source=name)
         except ResolveError:
             return False
-        source = fetch_indexed(document, name=name, store=store, new_session=new_session)
-        if source is None:
+        offer = indexed(document, name=name)
+        if offer is None:
             return False
-        house.add(source)
+        house.add(brought(offer, kind="sdist", store=store, new_session=new_session))
     return True
 
 

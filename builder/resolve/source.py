@@ -46,13 +46,13 @@ class Source:
     entries: tuple[Entry, ...]
 
 
-def scan(root: Path, *, hash_file: HashFile) -> Source:
-    """Read the folder `root`.
+def scan(root: Path, *, hash_file: HashFile, rules: ignore.Ignore | None = None) -> Source:
+    """Read the folder `root`, but for what `rules` (default: its `.dockerignore`) leave out.
 
     `hash_file(path, stat)` gives a file's sha256.  Symbolic links are kept as they are, dangling ones too.
     `LayerError` for what no image can hold: a socket, a device, a name that is not UTF-8, a file that cannot be read.
     """
-    rules = _rules(root)
+    rules = _rules(root) if rules is None else rules
     entries = sorted(_walk(root, folder="", rules=rules, parent=None, hash_file=hash_file), key=_path_bytes)
     return Source(entries=tuple(entries))
 

@@ -5,31 +5,26 @@ Starts no program of an image: who builds is handed in (`Builder`), for `cli` jo
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-import os
-import tarfile
-import tomllib
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
-from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import Requirement
+from packaging.tags import Tag
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from builder.errors import LayerError, ResolveError
+from builder.errors import ResolveError
 from builder.frozen import frozen
-from builder.layers.untar import Bounded
 from builder.lock import Built
 from builder.plan import Remote, Wheel, canonical_json
 from builder.report import Report
-from builder.resolve import repository
+from builder.resolve import indexes, uv, wheels
 from builder.resolve.indexes import without_user
 from builder.resolve.requirements import SourceLine
-from builder.resolve.wheels import Offer, bring
+from builder.resolve.unbuilt import Source, archive_name, read_build_table
 from builder.store import Store
 
 if TYPE_CHECKING:
@@ -40,11 +35,6 @@ FORMAT = 1
 
 ROUNDS = 3
 """How often a build may ask for more requirements."""
-
-DEFAULT = {"requires": ["setuptools>=40.8.0"], "build-backend": "setuptools.build_meta:__legacy__"}
-"""What PEP 518 and PEP 517 have for a source that says nothing."""
-
-PYPROJECT_MAX = 1 << 20
 
 _KIND = "built wheel"
 
@@ -79,20 +69,6 @@ class Builder(Protocol):
         """Keep a wheel for others."""
 
 
-@frozen
-class Source:
-    """A source that is here: an archive with its sha256, or a folder with its commit."""
-
-    name: str
-    kind: str
-    path: Path
-    url: str
-    filename: str = ""
-    sha256: str = ""
-    commit: str = ""
-    subdirectory: str = ""
-
-
 class Wheelhouse:
     """The wheels that one resolution builds, in `folder`, where uv finds them."""
 
@@ -121,7 +97,10 @@ class Wheelhouse:
         table = read_build_table(source)
         texts = [str(text) for text in table["requires"]]
         builder = self._builder()
-        into = self.folder / (source.sha256 or source.commit)
+        into = (
+            self.folder
+            / hashlib.sha256(canonical_json([source.sha256, source.commit, source.subdirectory])).hexdigest()
+        )
         into.mkdir(exist_ok=True)
         for _ in range(ROUNDS):
             wheels, remotes = self._resolve(texts) if texts else ((), ())
@@ -186,9 +165,9 @@ class Wheelhouse:
             Built(
                 sha256=sha256,
                 key=key,
-                source="git" if source.kind == "git" else "sdist" if source.kind == "sdist" else "archive",
+                source=source.kind,
                 filename=source.filename,
-                size=source.path.stat().st_size if source.sha256 else 0,
+                size=source.path.stat().st_size if source.path.is_file() else 0,
                 source_sha256=source.sha256,
                 url=self._place(source),
                 commit=source.commit,
@@ -208,6 +187,32 @@ class Wheelhouse:
         return source.url if source.kind == "git" else without_user(source.url)
 
 
+def build_requirements(
+    options: Sequence[str],
+    *,
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    tags: Sequence[Tag],
+    target: str,
+    store: Store,
+    new_session: Callable[[], requests.Session],
+) -> Callable[[Sequence[str]], Found]:
+    """What resolves the requirements of builds: to wheels only, from where `options` (lines) and `env` (for uv) say."""
+
+    def resolve(texts: Sequence[str]) -> Found:
+        with store.scratch() as inner:
+            try:
+                lock = uv.compile_lock([*options, *texts], scratch=inner, arguments=arguments, env=env)
+            except ResolveError as problem:
+                raise uv.explained(problem, target=f"{target}, to build with") from problem
+            found = wheels.offers(lock, folder=inner)
+        chosen = [wheels.choose(offers, name=name, tags=tags, target=target) for name, offers in found.items()]
+        made, remotes = wheels.complete(chosen, store=store, new_session=new_session)
+        return made, tuple(dataclasses.replace(r, urls=tuple(map(indexes.without_user, r.urls))) for r in remotes)
+
+    return resolve
+
+
 def key_of(source: Source, *, identity: str, requires: Sequence[Wheel]) -> str:
     """What a wheel depends on, as a hash: its source, the environment, the build requirements."""
     parts = [FORMAT, source.sha256, source.commit, source.subdirectory, identity]
@@ -218,154 +223,12 @@ def key_of(source: Source, *, identity: str, requires: Sequence[Wheel]) -> str:
 def settings(source: Source, table: Mapping[str, Any]) -> dict[str, Any]:
     """What the driver inside is told."""
     return {
-        "archive": _safe(source.filename),
+        "archive": archive_name(source.filename),
         "subdirectory": source.subdirectory,
         "backend": table["build-backend"],
         "backend_path": list(table.get("backend-path", ())),
         "complete": False,
     }
-
-
-def read_build_table(source: Source) -> dict[str, Any]:
-    """`build-system` of the source's pyproject.toml, completed (PEP 518)."""
-    text = _pyproject(source)
-    try:
-        table = tomllib.loads(text).get("build-system") or {} if text else {}
-        if "requires" not in table:
-            return dict(DEFAULT)
-        made = {"build-backend": DEFAULT["build-backend"], "backend-path": [], **table}
-        texts = [made["build-backend"], *made["requires"], *made["backend-path"]]
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError("`build-system` holds what is no string")
-    except (tomllib.TOMLDecodeError, TypeError, AttributeError) as problem:
-        raise ResolveError(
-            f"pyproject.toml of `{source.name}` cannot be used",
-            details=str(problem),
-            hint="choose another version, or list a wheel of your own",
-        ) from problem
-    return made
-
-
-def _pyproject(source: Source) -> str:
-    wanted = f"{source.subdirectory}/pyproject.toml".lstrip("/")
-    data = b""
-    try:
-        if source.path.is_dir():
-            path = source.path / wanted
-            data = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-        elif zipfile.is_zipfile(source.path):
-            with zipfile.ZipFile(source.path) as archive:
-                found = [info for info in archive.infolist() if _is_it(info.filename, wanted=wanted)]
-                if found and found[0].file_size <= PYPROJECT_MAX:
-                    data = archive.read(found[0])
-        else:
-            with tarfile.open(source.path, tarinfo=Bounded) as tar:
-                for member in tar:
-                    if _is_it(member.name, wanted=wanted) and member.isfile() and member.size <= PYPROJECT_MAX:
-                        file = tar.extractfile(member)
-                        data = file.read() if file else b""
-                        break
-        return data.decode()
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, LayerError, ValueError) as problem:
-        raise ResolveError(
-            f"the source of `{source.name}` cannot be read",
-            details=str(problem),
-            hint="it is damaged, or no archive: make it again, or list a wheel of your own",
-        ) from problem
-
-
-def _is_it(name: str, *, wanted: str) -> bool:
-    """Whether a path in an archive is `wanted`, in the one folder that such archives hold, or in none."""
-    plain = name.removeprefix("./")
-    return plain == wanted or plain.partition("/")[2] == wanted
-
-
-def fetch_line(
-    line: SourceLine,
-    *,
-    store: Store,
-    scratch: Path,
-    env: Mapping[str, str],
-    new_session: Callable[[], requests.Session],
-) -> Source:
-    """The source that a line of the requirements names: downloaded, or cloned with the `git` of this machine."""
-    name = line.name or line.text
-    if line.kind == "git":
-        return _cloned(name, place=line.place, subdirectory=line.subdirectory, scratch=scratch, env=env)
-    if line.place.startswith("/"):
-        path = Path(line.place)
-        sha256 = store.hash_file(path, path.stat())
-        return Source(
-            name=name, kind="archive", path=path, url=line.place, filename=_safe(path.name), sha256=sha256,
-            subdirectory=line.subdirectory,
-        )  # fmt: skip
-    filename = _safe(line.place.rpartition("/")[2].partition("?")[0])
-    offer = Offer(name=name, version="", filename=filename, url=line.place, sha256=line.sha256, size=0)
-    return _brought(offer, kind="archive", subdirectory=line.subdirectory, store=store, new_session=new_session)
-
-
-def fetch_indexed(
-    document: Mapping[str, Any], *, name: str, store: Store, new_session: Callable[[], requests.Session]
-) -> Source | None:
-    """The source that uv found in an index, if it found one (`uv.compile_lock` with `source`)."""
-    for package in document.get("packages", ()):
-        file = package.get("sdist")
-        if file and canonicalize_name(package["name"]) == name:
-            url = file["url"] if "url" in file else Path(file["path"]).resolve().as_uri()
-            filename = file.get("name") or unquote(urlsplit(url).path).rpartition("/")[2]
-            sha256 = file.get("hashes", {}).get("sha256", "")
-            offer = Offer(name=name, version="", filename=_safe(filename), url=url, sha256=sha256, size=0)
-            return _brought(offer, kind="sdist", store=store, new_session=new_session)
-    return None
-
-
-def _brought(
-    offer: Offer, *, kind: str, store: Store, new_session: Callable[[], requests.Session], subdirectory: str = ""
-) -> Source:
-    path, full = bring(offer, store=store, new_session=new_session)
-    url = os.fspath(path) if offer.url.startswith("file:") else offer.url
-    return Source(
-        name=offer.name,
-        kind=kind,
-        path=path,
-        url=url,
-        filename=offer.filename,
-        sha256=full.sha256,
-        subdirectory=subdirectory,
-    )
-
-
-def source_of(
-    built: Built,
-    *,
-    name: str,
-    project: Path,
-    store: Store,
-    scratch: Path,
-    env: Mapping[str, str],
-    new_session: Callable[[], requests.Session],
-) -> Source:
-    """The source that a lock names, here again: the very archive by hash, or the very commit."""
-    if built.source == "git":
-        return _cloned(
-            name,
-            place=built.url,
-            subdirectory=built.subdirectory,
-            scratch=scratch,
-            commit=built.commit,
-            env=env,
-        )
-    url = built.url if "://" in built.url else (project / built.url).resolve().as_uri()
-    filename = built.filename or _safe(url.rpartition("/")[2])
-    offer = Offer(name=name, version="", filename=filename, url=url, sha256=built.source_sha256, size=built.size)
-    return _brought(offer, kind=built.source, subdirectory=built.subdirectory, store=store, new_session=new_session)
-
-
-def _cloned(
-    name: str, *, place: str, subdirectory: str, scratch: Path, env: Mapping[str, str], commit: str = ""
-) -> Source:
-    path, url, found = repository.clone(name, place=place, folder=scratch / "clone", env=env, commit=commit)
-    return Source(name=name, kind="git", path=path, url=url, commit=found, subdirectory=subdirectory)
 
 
 def requirement_of(wheel: Path, *, line: SourceLine) -> str:
@@ -393,7 +256,3 @@ def _copied(path: Path, target: Path) -> Path:
     if not target.exists():
         target.write_bytes(path.read_bytes())
     return target
-
-
-def _safe(name: str) -> str:
-    return "".join(c for c in name if c.isalnum() or c in "._+-")
