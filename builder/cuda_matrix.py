@@ -23,7 +23,7 @@ from builder.data.cuda import (
     minor,
     system_row,
     tag,
-    tensorflow_row,
+    toolkit,
     torch_row,
     with_cudnn,
 )
@@ -44,7 +44,8 @@ Source: TypeAlias = Literal["wheels", "table", "config", "default"]
 
 _RUNTIME = re.compile(r"nvidia-cuda-runtime(?:-cu(\d+))?|cuda-toolkit")
 _CUDNN = re.compile(r"nvidia-cudnn(?:-cu\d+)?")
-_NEEDS_SYSTEM = re.compile(r"tensorflow(?:-gpu)?|onnxruntime-gpu|jax-cuda(\d+)-plugin|cupy-cuda(\d+)x")
+_NEEDS_SYSTEM = re.compile(r"tensorflow(?:-gpu)?|onnxruntime-gpu|paddlepaddle-gpu|jax-cuda(\d+)-plugin|cupy-cuda(\d+)x")
+_POST = re.compile(r"paddlepaddle-gpu==.*\.post(1[0-9]{2})")
 _COMPILES = re.compile(
     r"\bnvcc\b|\bCUDA_HOME\b|/usr/local/cuda|\bTORCH_CUDA_ARCH_LIST\b|\bFORCE_CUDA\b"
     r"|\bsetup\.py\s+(?:build|install|develop|bdist_wheel)|\bcmake\b|\bflash[-_]attn\b"
@@ -111,7 +112,7 @@ def decide(wanted: Wanted, *, wheels: Sequence[Wheel], requires: Mapping[str, Se
         base=variant,
         image=image,
         driver=driver_for([version, *brought]),
-        gpus=architectures(torch.version, cuda=next(iter(brought), "")) if torch else (),
+        gpus=architectures(torch.version, cuda=next(iter(brought), ""), machine=wanted.machine) if torch else (),
         libraries=_libraries(held) if any(n.package in ON_WHEELS for n in needed if n not in unmet) else (),
         reasons=tuple(dict.fromkeys([*reasons, why])),
     )
@@ -142,39 +143,16 @@ def brings(
     return list(found), list(found.values())
 
 
-def torch_backend(version: str | None, *, cuda: str | None) -> str:
-    """Which builds of PyTorch to take for a GPU: `cu121`; empty: those of the usual index.
-
-    As Cog chooses: the newest CUDA of that version that is no newer than `cuda`; without `cuda` the newest, but only
-    for versions whose usual builds are for CUDA 10, which no GPU since 2020 runs.  What the table does not know is
-    taken at its word.
-    """
-    row = torch_row(version) if version else None
-    if row is None:
-        return f"cu{major(cuda)}{cuda.split('.')[1]}" if cuda else ""
-    if cuda is None and major(row["default"]) != "10":
-        return ""
-    fitting = [have for have in row["cuda"] if cuda is None or Version(have) <= Version(minor(cuda))]
-    if not fitting:
-        return ""
-    newest = str(max(fitting, key=Version))
-    return "cu" + newest.replace(".", "")
+def oldest_gpu(cuda: str) -> str:
+    """The compute capability (`7.5`) of the oldest GPU that a CUDA version has code for; empty: not known."""
+    row = toolkit(cuda) if cuda else None
+    return str(row["oldest_gpu"]) if row else ""
 
 
 def cog_cuda(torch: str | None) -> str:
     """The CUDA that Cog resolves for a pinned torch, which its base images are named by: the newest of that version."""
     row = torch_row(torch) if torch else None
     return str(max(row["cuda"], key=Version)) if row else DEFAULT
-
-
-def python_trouble(pins: Mapping[str, str], *, python: str) -> str | None:
-    """Why packages at these versions cannot be had for `python` (`3.12`), as far as the table knows."""
-    for name, version in pins.items():
-        row = torch_row(version) if name == "torch" else tensorflow_row(version) if name == "tensorflow" else None
-        if row and python not in row["pythons"]:
-            known = ", ".join(row["pythons"])
-            return f"{name} {version} is incompatible with Python {python}: there are builds for Python {known}"
-    return None
 
 
 def paragraph(cuda: Cuda) -> str:
@@ -233,6 +211,8 @@ def _needs(held: Mapping[str, Wheel], *, requires: Mapping[str, Sequence[str]]) 
         cuda, exact = _bound(requires.get(name, ()), pattern=_RUNTIME)
         cudnn, _ = _bound(requires.get(name, ()), pattern=_CUDNN)
         source: Literal["wheels", "table"] = "wheels"
+        if not cuda and (post := _POST.fullmatch(f"{name}=={wheel.version}")):
+            cuda, cudnn = f"{post[1][:-1]}.{post[1][-1]}", "8" if post[1] >= "110" else "7"
         if not cuda:
             row = system_row(name, version=wheel.version)
             cuda, cudnn, exact = row.get("cuda", ""), row.get("cudnn", ""), bool(row.get("exact"))
@@ -254,7 +234,10 @@ def _bound(requires: Iterable[str], *, pattern: re.Pattern[str]) -> tuple[str, b
         if pattern.fullmatch(canonicalize_name(requirement.name)):
             for specifier in requirement.specifier:
                 if specifier.operator in ("==", "===", ">=", "~=", ">"):
-                    return minor(specifier.version.removesuffix(".*")), specifier.operator.startswith("==")
+                    version = specifier.version.removesuffix(".*")
+                    if "." not in version:  # `==12.*` is any of CUDA 12
+                        return f"{version}.0", False
+                    return minor(version), specifier.operator.startswith("==")
     return "", False
 
 
@@ -346,10 +329,14 @@ def _image(wanted: Wanted, *, version: str, cudnn: str, need: _Need | None) -> M
     strict = bool(need or wanted.cudnn)
     fitting = with_cudnn(rows, cudnn) or ([] if strict and cudnn else rows)
     if not fitting:
-        extra = f"; or ask for `{need.package}[and-cuda]`, which brings its own" if need and need.exact else ""
+        is_tensorflow = need is not None and need.package == "tensorflow"
+        extra = "; or ask for `tensorflow[and-cuda]`, which brings its own" if is_tensorflow else ""
+        removed = [row for row in images(removed=True) if need and major(row["cuda"]) == major(need.cuda)]
+        if need and removed and not need.exact:
+            extra = f"; or take a build of `{need.package}` for a newer CUDA"
         raise ConfigError(
             f"no matching base image for CUDA {need.cuda if need else version} and CuDNN {major(cudnn) or 'any'}",
-            details="; ".join([need.why] if need else []) or None,
+            details="; ".join([need.why, *(["its images were removed"] if removed else [])]) if need else None,
             hint=f"set `build.cuda`, or name an image of your own in `build.base_image`{extra}",
         )
     return fitting[0]

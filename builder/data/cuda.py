@@ -50,18 +50,33 @@ def system_row(name: str, *, version: str) -> Mapping[str, Any]:
         row = tensorflow_row(version)
         return {**row, "exact": True} if row else {}
     if name == "onnxruntime-gpu":
-        rows = [row for row in table()["onnxruntime"] if Version(row["from"]) <= Version(version)]
-        return dict(max(rows, key=lambda row: Version(row["from"]))) if rows else {}
+        return _since(table()["onnxruntime"], version=version)
+    if name == "paddlepaddle-gpu" and major(version) == "2":  # since 3.0 its wheels name NVIDIA's
+        return _since(table()["paddlepaddle"], version=version)
     return {}
 
 
-def architectures(torch: str, *, cuda: str) -> tuple[str, ...]:
-    """The compute capabilities (`8.6`) that this torch has code for, where that is known; newer ones run it."""
+def _since(rows: Iterable[Mapping[str, Any]], *, version: str) -> Mapping[str, Any]:
+    """The last of the rows that a version is not older than; empty: it is older than all."""
+    fitting = [row for row in rows if Version(row["from"]) <= Version(version)]
+    return max(fitting, key=lambda row: Version(row["from"]), default={})
+
+
+def torch_of(torchvision: str) -> str:
+    """The oldest torch that a version of torchvision is for; empty where the table does not know."""
+    plain = torchvision.partition("+")[0]
+    return next((row["version"] for row in table()["torch"] if plain in row["torchvision"]), "")
+
+
+def architectures(torch: str, *, cuda: str, machine: str = "amd64") -> tuple[str, ...]:
+    """The compute capabilities (`8.6`) that this torch has code for on a machine, where that is known."""
     try:
         own = Version(minor(torch.partition("+")[0]))
     except InvalidVersion:
         return ()
     for row in table()["torch_architectures"]:
+        if row.get("machine", "amd64") != machine:
+            continue
         if cuda in row["cuda"] and Version(row["from"]) <= own <= Version(row["to"]):
             return tuple(row["architectures"])
     return ()

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from builder.cuda_matrix import Wanted
     from builder.resolve.project import World
 
-_PIN = re.compile(r"(?m)^\s*(torch|tensorflow)\s*(?:\[[^]]*\])?\s*==\s*([0-9][0-9.]*)")
+_PIN = re.compile(r"(?m)^\s*(torch|torchvision|tensorflow)\s*(?:\[[^]]*\])?\s*==\s*([0-9][0-9.]*)")
 
 
 def accelerator(config: Config, *, text: str) -> str:
     """Which builds of PyTorch suit: `cpu`, or `cu121`; empty: those of the usual index.
 
-    `text` are the requirements, of which a pinned torch counts.
+    `text` are the requirements, of which a pinned torch counts, or a pinned torchvision if there is none.
     """
     if not config.gpu:
         return "cpu"
-    from builder import cuda_matrix
+    from builder.data import torch
 
-    return cuda_matrix.torch_backend(_pins(text).get("torch"), cuda=config.cuda)
+    return torch.torch_backend(torch.pinned_torch(_pins(text)), cuda=config.cuda)
 
 
 def first_image(config: Config, *, old: Lock | None) -> str:
@@ -69,9 +69,9 @@ def explained(problem: UnsatisfiableError, *, text: str, python: str | None) -> 
     pins = _pins(text)
     if not pins or not python:
         return problem
-    from builder import cuda_matrix
+    from builder.data import torch
 
-    trouble = cuda_matrix.python_trouble(pins, python=".".join(python.split(".")[:2]))
+    trouble = torch.python_trouble(pins, python=".".join(python.split(".")[:2]))
     if trouble is None:
         return problem
     return UnsatisfiableError(trouble, details=problem.details, hint="change `build.python_version`, or the package")

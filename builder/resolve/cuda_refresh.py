@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
@@ -106,7 +107,7 @@ def compare(
 
 
 def _known(offers: Sequence[wheels.Offer], *, store: Store, new_session: Callable[[], Any]) -> _Known | None:
-    linux = [offer for offer in offers if _pythons(offer.filename)]
+    linux = [offer for offer in offers if _is_for_linux(offer.filename)]
     if not linux:
         return None
     made, remotes = wheels.complete([linux[0]], store=store, new_session=new_session)
@@ -118,15 +119,22 @@ def _known(offers: Sequence[wheels.Offer], *, store: Store, new_session: Callabl
     )
 
 
-def _pythons(filename: str) -> list[str]:
-    """The Pythons (`3.11`) that a wheel for Linux on amd64 is for; free-threaded ones apart."""
+def _tags(filename: str) -> list[Tag]:
+    """The tags of a wheel that are for Linux on amd64; free-threaded Pythons apart."""
     try:
         tags = parse_wheel_filename(filename)[3]
     except InvalidWheelFilename:
         return []
-    fitting = [tag for tag in tags if tag.platform == "any" or tag.platform.endswith("linux_x86_64") or re.match(
-        r"manylinux.*_x86_64", tag.platform)]  # fmt: skip
-    found = [re.fullmatch(r"cp(\d)(\d+)", tag.interpreter) for tag in fitting if not tag.abi.endswith("t")]
+    return [tag for tag in tags if re.fullmatch(r"any|(many)?linux.*_x86_64", tag.platform) and tag.abi[-1:] != "t"]
+
+
+def _is_for_linux(filename: str) -> bool:
+    return bool(_tags(filename))
+
+
+def _pythons(filename: str) -> list[str]:
+    """The Pythons (`3.11`) that a wheel names; none, if it is for all of them (`py3`)."""
+    found = [re.fullmatch(r"cp(\d)(\d+)", tag.interpreter) for tag in _tags(filename)]
     return [f"{match[1]}.{match[2]}" for match in found if match]
 
 
@@ -145,9 +153,11 @@ def _torch(row: Mapping[str, Any], *, look: Look) -> Iterator[Difference]:
     for other in ("torchvision", "torchaudio"):
         for own in row[other]:
             there = look(f"{other}=={own}", row["pythons"][0])
-            needs = _required(there.requires, re.compile("torch")) if there else "gone"
-            if needs:
-                yield from _same(other, own, "torch", [version], [needs.partition("+")[0]])
+            if there is None:
+                yield from _same(other, own, "torch", [version], ["gone"])
+            elif not _allows(there.requires, "torch", version=version):
+                needs = _required(there.requires, re.compile("torch")).partition("+")[0]
+                yield from _same(other, own, "torch", [version], [needs])
 
 
 def _tensorflow(row: Mapping[str, Any], *, look: Look) -> Iterator[Difference]:
@@ -206,6 +216,18 @@ def _required(requires: Iterable[str], pattern: re.Pattern[str]) -> str:
                 if specifier.operator in ("==", ">=", "~="):
                     return specifier.version
     return ""
+
+
+def _allows(requires: Iterable[str], name: str, *, version: str) -> bool:
+    """Whether what a wheel requires leaves this version of a package; also where it requires none."""
+    for line in requires:
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue
+        if canonicalize_name(requirement.name) == name and version not in requirement.specifier:
+            return False
+    return True
 
 
 def _same(package: str, version: str, field: str, table: Sequence[str], index: Sequence[str]) -> Iterator[Difference]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 from packaging.version import Version
 
-from builder.cuda_matrix import Wanted, brings, decide, doubts, paragraph, python_trouble, torch_backend
+from builder.cuda_matrix import Wanted, brings, decide, doubts, oldest_gpu, paragraph
 from builder.data import cuda as rows
+from builder.data.torch import pinned_torch, python_trouble, torch_backend
 from builder.errors import ConfigError
 from builder.lock import Cuda
 from builder.plan import Wheel
@@ -72,6 +73,16 @@ def test_wheels_that_bring_cuda_need_no_base(pins: tuple[str, ...], cuda: str, c
             "wheels",
         ),
         (("cupy-cuda12x==13.3.0",), {}, "12.9.1-cudnn-runtime-ubuntu24.04", "wheels"),
+        (
+            ("cupy-cuda12x==14.2.0",),
+            {"cupy-cuda12x": ["cuda-toolkit[cublas]==12.*; extra == 'ctk'"]},
+            "12.9.1-cudnn-runtime-ubuntu24.04",
+            "wheels",
+        ),
+        (("paddlepaddle-gpu==2.5.2.post117",), {}, "11.8.0-cudnn8-runtime-ubuntu22.04", "wheels"),
+        (("paddlepaddle-gpu==2.6.1.post120",), {}, "12.2.2-cudnn8-runtime-ubuntu22.04", "wheels"),
+        (("paddlepaddle-gpu==2.6.2",), {}, "11.8.0-cudnn8-runtime-ubuntu22.04", "table"),
+        (("onnxruntime-gpu==1.14.1",), {}, "11.8.0-cudnn8-runtime-ubuntu22.04", "table"),
         (("jax-cuda12-plugin==0.7.2",), {}, "12.9.1-cudnn-runtime-ubuntu24.04", "wheels"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -158,6 +169,7 @@ def test_a_compiler_for_a_cuda_without_image_is_the_nearest() -> None:
         ("numpy==2.0", {"cuda": "12.7"}, "CUDA 12.7 is not supported by Cogsmith"),
         ("numpy==2.0", {"cuda": "10.2"}, "CUDA 10.2 is not supported by Cogsmith"),
         ("tensorflow==2.17.0", {}, "no matching base image for CUDA 12.3 and CuDNN 8"),
+        ("paddlepaddle-gpu==2.5.2", {}, "no matching base image for CUDA 10.2 and CuDNN 7"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_in_the_words_of_cog(pin: str, wanted: dict[str, str], message: str) -> None:
@@ -171,6 +183,38 @@ def test_removed_images_are_named_as_such() -> None:
     with pytest.raises(ConfigError) as caught:
         decided(cuda="10.2")
     assert "were removed" in str(caught.value.details)
+
+    with pytest.raises(ConfigError) as caught:
+        decided("paddlepaddle-gpu==2.5.2")
+    assert "were removed" in str(caught.value.details)
+    assert "for a newer CUDA" in str(caught.value.hint)
+
+
+def test_paddle_since_3_brings_its_cuda() -> None:
+    requires = {"paddlepaddle-gpu": ["nvidia-cuda-runtime-cu12==12.6.77", "nvidia-cudnn-cu12==9.5.1.17"]}
+    pins = ("paddlepaddle-gpu==3.2.0", "nvidia-cuda-runtime-cu12==12.6.77", "nvidia-cudnn-cu12==9.5.1.17")
+    found = decided(*pins, requires=requires)
+    assert (found.version, found.cudnn, found.base) == ("12.6", "9", "none")
+
+
+def test_gpus_by_the_machine() -> None:
+    """From the scripts that build the wheels; the CPUs differ in the GPUs that are sold with them."""
+    assert rows.architectures("2.13.0", cuda="13.0") == ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")
+    assert rows.architectures("2.13.0", cuda="13.0", machine="arm64") == ("8.0", "9.0", "10.0", "11.0", "12.0")
+    assert rows.architectures("2.0.1+cu118", cuda="11.8")[0] == "3.7"
+    assert rows.architectures("2.9.0", cuda="12.8", machine="arm64") == ()
+    assert rows.architectures("nightly", cuda="12.8") == ()
+
+
+def test_a_torchvision_stands_for_its_torch() -> None:
+    assert pinned_torch({"torchvision": "0.10.0"}) == "1.9.0"
+    assert pinned_torch({"torchvision": "0.10.0+cu111", "torch": "2.3.1"}) == "2.3.1"
+    assert pinned_torch({"torchvision": "99.0"}) is None
+    assert pinned_torch({}) is None
+
+
+def test_the_oldest_gpu_of_a_cuda() -> None:
+    assert [oldest_gpu(cuda) for cuda in ("11.8", "12.9", "13.3", "14.0", "")] == ["3.5", "5.0", "7.5", "", ""]
 
 
 def test_a_cuda_that_torch_does_not_know_is_a_warning() -> None:

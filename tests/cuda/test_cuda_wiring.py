@@ -99,7 +99,8 @@ def test_a_wish_of_the_command_line_is_part_of_what_a_lock_answers() -> None:
         (GPU, "torch[opt-einsum]==1.12.1\n", "cu116"),
         (dataclasses.replace(GPU, cuda="12.4"), "torch==2.3.1\n", "cu121"),
         (dataclasses.replace(GPU, cuda="12.4"), "torch\n", "cu124"),
-        (dataclasses.replace(GPU, cuda="12.4"), "pytorch-lightning==2.3.1\ntorchvision==0.18.1\n", "cu124"),
+        (dataclasses.replace(GPU, cuda="12.4"), "pytorch-lightning==2.3.1\ntorchvision==0.18.1\n", "cu121"),
+        (GPU, "torchvision==0.10.0\n", "cu111"),
     ],
 )
 def test_which_builds_of_torch_a_project_gets(config: Config, text: str, builds: str) -> None:

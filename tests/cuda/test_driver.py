@@ -80,5 +80,13 @@ def test_a_gpu_without_code() -> None:
     assert "7.5, 8.0, 9.0" in found.details
 
 
+def test_a_gpu_that_a_cuda_has_left_behind() -> None:
+    machine = Machine(driver="580.65.06", gpus=(("V100", "7.0"), ("T4", "7.5")))
+    good, found = compare(Cuda(version="13.2", driver="580.65.06"), machine=machine)
+    assert (good.level, found.level) == ("ok", "warning")
+    assert "V100" in found.text
+    assert "7.5 and newer" in found.details
+
+
 def test_a_model_without_cuda_needs_no_driver() -> None:
     assert not list(compare(Cuda(), machine=Machine(driver="470.223.02")))

@@ -17,6 +17,7 @@ from builder.cli import locking
 from builder.cli.doctor.finding import Finding
 from builder.cli.project import find
 from builder.cli.settings import Settings
+from builder.cuda_matrix import oldest_gpu
 from builder.engine import gpus
 from builder.errors import CogsmithError
 from builder.frozen import frozen
@@ -90,6 +91,13 @@ def compare(cuda: Cuda, *, machine: Machine) -> Iterator[Finding]:
                 text=f"PyTorch of the project has no code for the {name} of this machine",
                 details=f"its compute capability is {capability}; there is code for {', '.join(cuda.gpus)}",
                 hint="take a PyTorch for another CUDA, or another GPU",
+            )
+        elif not cuda.gpus and (oldest := oldest_gpu(cuda.version)) and _is_older(capability, oldest):
+            yield Finding(
+                level="warning",
+                text=f"CUDA {cuda.version} of the project has no code for the {name} of this machine",
+                details=f"its compute capability is {capability}; CUDA {cuda.version} runs on {oldest} and newer",
+                hint="take packages for an older CUDA, or a newer GPU",
             )
 
 
