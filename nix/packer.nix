@@ -9,8 +9,8 @@ let
   wanted = path: type:
     let relative = builtins.substring start (-1) path; in
     if type == "directory"
-    then builtins.elem relative [ "builder" "builder/layers" "builder/layers/debian" ]
-    else builtins.match "builder/(layers/(debian/)?[a-z0-9_]+|__init__|codec|errors|frozen|oci|plan)\\.py" relative != null;
+    then builtins.elem relative [ "builder" "builder/layers" "builder/layers/debian" "builder/plan" ]
+    else builtins.match "builder/((layers|layers/debian|plan)/[a-z0-9_]+|__init__|codec|errors|frozen|oci)\\.py" relative != null;
   source = builtins.path { name = "cogsmith-packer"; path = root; filter = wanted; };
   # What the interpreter makes of all these modules, once: a third of the time that a small layer takes.
   compiled = derivation {

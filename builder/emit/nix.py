@@ -15,8 +15,9 @@ from builder.emit.words import templates
 from builder.frozen import frozen
 from builder.plan import Entry, FilesLayer, Plan, RuntimeLayer
 
-PACKER = ("__init__.py", "codec.py", "errors.py", "frozen.py", "oci.py", "plan.py")
-"""What `nix/packer.nix` takes of `builder/`, beside `layers/`."""
+PACKER = ("__init__.py", "codec.py", "errors.py", "frozen.py", "oci.py")
+FOLDERS = ("layers", "plan")
+"""What `nix/packer.nix` takes of `builder/`."""
 
 
 @frozen
@@ -69,7 +70,7 @@ def flake(
         text("plan.json", json.dumps(spec.document, indent=1, sort_keys=True) + "\n"),
         *_folder(root / "nix", "nix"),
         *(_file(root / "builder" / name, f"builder/{name}") for name in PACKER),
-        *_folder(root / "builder" / "layers", "builder/layers"),
+        *(item for name in FOLDERS for item in _folder(root / "builder" / name, f"builder/{name}")),
         *_entries(runtime, files=files, folder="runtime"),
         *_entries([entry for entry in entries if entry not in large], files=files, folder="src"),
         *(Emitted(path=f"files/{sha256}", source=path, sha256=sha256) for sha256, path in sorted(own.items())),
