@@ -6,6 +6,7 @@ What all backends that make layers in this process have in common; they differ i
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ from builder.plan import (
     RunLayer,
     RuntimeLayer,
     WheelsLayer,
+    canonical_json,
     layer_key,
     title,
     to_plain,
@@ -229,23 +231,23 @@ def _present(layer: Layer, *, plan: Plan, store: Store, elsewhere: Container[str
     if isinstance(layer, BaseLayer):
         return PackedLayer(digest=layer.digest, diff_id=layer.diff_id, size=layer.size, media_type=layer.media_type)
     key = layer_key(layer, compression=plan.compression, codec=plan.codec)
-    if (found := store.layer(key)) is not None:
+    found = store.layer(key)
+    if found is not None and (
+        not isinstance(layer, BytecodeLayer) or store.memo(_COMPILED, _by(layer, key=key)) == found.digest
+    ):
         return found
     locked = _locked(plan, key)
     if locked is None:
         return None
-    here = store.has_blob(locked.digest)
-    if not here and locked.digest not in elsewhere:
+    if not store.has_blob(locked.digest) and locked.digest not in elsewhere:
         return None
-    packed = PackedLayer(
+    # Not recorded: a lock speaks for its own project, and a key is every project's.
+    return PackedLayer(
         digest=locked.digest,
         diff_id=locked.diff_id,
         size=locked.size,
         media_type=oci.LAYER_MEDIA_TYPES[plan.compression],
     )
-    if here:
-        store.record_layer(key, packed)
-    return packed
 
 
 def _locked(plan: Plan, key: str) -> Locked | None:
@@ -374,6 +376,18 @@ def _recorded(layer: Layer, *, packed: Packed, plan: Plan, store: Store, report:
         size=packed.size,
         media_type=oci.LAYER_MEDIA_TYPES[plan.compression],
     )
-    store.record_layer(layer_key(layer, compression=plan.compression, codec=plan.codec), result)
+    key = layer_key(layer, compression=plan.compression, codec=plan.codec)
+    store.record_layer(key, result)
+    if isinstance(layer, BytecodeLayer):
+        store.remember(_COMPILED, _by(layer, key=key), result.digest)
     report.note(f"made {result.digest[7:19]} {title(layer)}")
     return result
+
+
+_COMPILED = "compiled"
+
+
+def _by(layer: BytecodeLayer, *, key: str) -> str:
+    """The key and what compiles: a lock names that, and what comes of one project's is not for those of others."""
+    names = [to_plain(compiler) for compiler in layer.compilers]
+    return f"{key} {hashlib.sha256(canonical_json(names)).hexdigest()}"

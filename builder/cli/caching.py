@@ -117,7 +117,8 @@ def bring(found: Mapping[int, Found], *, cache: CacheRepository, store: Store) -
 
     def work(one: Found) -> None:
         if cache.fetch(one.layer, key=one.key, proven=one.proven):
-            store.record_layer(one.key, one.layer)
+            if not one.proven:  # else the lock says it to its own project; a key is every project's
+                store.record_layer(one.key, one.layer)
             cache.report.note(f"pulled {one.layer.digest[7:19]} from the cache {cache.name}")
 
     in_parallel(work, wanted, parallel=PARALLEL, stop=threading.Event())
@@ -142,7 +143,7 @@ def keep(plan: Plan, layers: Sequence[PackedLayer], *, cache: CacheRepository, s
 
 
 def _is_as_locked(layer: PackedLayer, locked: Locked | None, *, cache: CacheRepository) -> bool:
-    if locked is None or locked.digest == layer.digest:
+    if locked is None or (locked.digest, locked.diff_id) == (layer.digest, layer.diff_id):
         return True
     cache.report.warn(f"refused what {cache.name} has for the key {locked.key[:12]}: the lock names {locked.digest}")
     return False
@@ -155,5 +156,7 @@ def _is_worth(layer: Layer, *, size: int, plan: Plan, store: Store) -> bool:
     if isinstance(layer, BytecodeLayer):  # compiling takes longer than anything on the way
         return True
     sizes = {remote.sha256: remote.size for remote in plan.remotes}
-    missing = sum(sizes.get(sha256, 0) for sha256 in wanted_downloads(layer) if not store.has_file(sha256))
-    return size <= WORTH * missing
+    missing = [sha256 for sha256 in wanted_downloads(layer) if not store.has_file(sha256)]
+    if any(sha256 not in sizes for sha256 in missing):  # a wheel that no index has: it would have to be built
+        return True
+    return size <= WORTH * sum(sizes[sha256] for sha256 in missing)
