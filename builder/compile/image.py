@@ -13,6 +13,7 @@ from typing import Any
 from builder.config import Config, Weight
 from builder.config.words import expand
 from builder.lock import DebianBase, ImageBase, Lock
+from builder.lock.freeze import freeze
 from builder.plan import ImageConfig, to_plain
 
 VENV = "/opt/venv"
@@ -54,7 +55,7 @@ def image_config(config: Config, *, lock: Lock, schema: Mapping[str, Any] | None
         "run.cog.config": json.dumps(
             config_label(_with_cuda(config, lock=lock), python_version=lock.interpreter.minor), separators=(",", ":")
         ),
-        "run.cog.pip_freeze": "".join(f"{wheel.name}=={wheel.version}\n" for wheel in lock.wheels),
+        "run.cog.pip_freeze": freeze(lock),
     }
     if entrypoint:
         labels["run.cog.has_init"] = "true"

@@ -59,6 +59,10 @@ class Index:
         path.write_bytes(b"not read")
         self._list(name, path.name, "")
 
+    def offer(self, name: str, path: Path) -> None:
+        """List a file of `files` that is there, by its hash."""
+        self._list(name, path.name, f"#sha256={hashlib.sha256(path.read_bytes()).hexdigest()}")
+
     def _list(self, name: str, filename: str, fragment: str) -> None:
         page = self.root / "simple" / canonicalize_name(name) / "index.html"
         page.parent.mkdir(exist_ok=True)
