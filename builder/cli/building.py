@@ -152,6 +152,12 @@ def build_project(
         fresh=options.fresh,
     )
     plan = get_plan(project, lock=lock, files=files, settings=settings, options=options)
+    there = None if elsewhere is None else frozenset(elsewhere.layers_of(plan, store=store))
+    cache = _cache(settings, store=store, console=console)
+    if cache is not None:
+        from builder.cli import caching
+
+        plan, there = caching.take(plan, cache=cache, store=store, fresh=options.fresh, elsewhere=there)
     if lock.built:
         from builder.cli import wheelhouse
 
@@ -163,13 +169,9 @@ def build_project(
             settings=settings,
             store=store,
             console=console,
+            elsewhere=there or frozenset(),
+            fresh=options.fresh,
         )
-    there = None if elsewhere is None else frozenset(elsewhere.layers_of(plan, store=store))
-    cache = _cache(settings, store=store, console=console)
-    if cache is not None:
-        from builder.cli import caching
-
-        plan, there = caching.take(plan, cache=cache, store=store, fresh=options.fresh, elsewhere=there)
     layers = make_layers(
         plan,
         local=files.local,
