@@ -27,6 +27,9 @@ _RENEW = {
 }
 
 
+_ARCHIVES = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz")
+
+
 def read(files: pyproject.Files, *, folder: Path) -> Graph:
     """The lock in `files`, which lies in `folder`; `ResolveError` if it is not one that we understand."""
     name = files.lock_name
@@ -255,7 +258,7 @@ def _pdm_origin(item: Mapping[str, Any], *, place: str) -> Origin | None:
     if system:
         _only_git(system)
         return Origin(kind="git", place=item[system], commit=item["revision"], subdirectory=below)
-    if "path" in item and not item.get("files"):
+    if "path" in item and not _plain(place).endswith((*_ARCHIVES, ".whl")):
         return Origin(kind="directory", place=place, subdirectory=below)
     hashed = next((file["hash"] for file in item.get("files", [])), "")
     return _archive(place, hashed=hashed, subdirectory=below)
@@ -347,7 +350,7 @@ def _uri(path: Path) -> str:
 
 def _sdist(files: Iterable[Mapping[str, Any]]) -> File | None:
     """The source among the files of a package that an index has; a tar before a zip."""
-    found = [file for file in files if file.get("file", "").endswith((".tar.gz", ".zip", ".tar.bz2", ".tgz"))]
+    found = [file for file in files if file.get("file", "").endswith(_ARCHIVES)]
     found.sort(key=lambda file: file["file"].endswith(".zip"))
     return _file(url="", name=found[0]["file"], hashed=found[0].get("hash", "")) if found else None
 
