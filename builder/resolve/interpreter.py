@@ -27,6 +27,10 @@ _HINT = (
     "check the network; name a mirror of python-build-standalone in `UV_PYTHON_INSTALL_MIRROR`, or an image that has "
     "this Python in `build.base_image`"
 )
+_MIRROR_HINT = (
+    f"the mirror that `{MIRROR}` names must have this file, below the folder of its release, with the same content; "
+    "or leave the mirror out, or name an image that has this Python in `build.base_image`"
+)
 
 
 def resolve_interpreter(
@@ -93,7 +97,7 @@ def _fetched(key: str, *, store: Store, env: Mapping[str, str]) -> dict[str, Any
             purpose=f"get {key}",
             env={**env, "UV_PYTHON_CACHE_DIR": str(cache)},
             error=ResolveError,
-            hint=_HINT,
+            hint=_MIRROR_HINT if env.get(MIRROR) else _HINT,
         )
         archives = list(cache.iterdir()) if cache.is_dir() else []
         if len(archives) != 1:
