@@ -27,6 +27,8 @@ DRIVER = Path(sandbox_child.__file__).parent / "wheel.py"
 OUT = "opt/build/out"
 """Where the driver leaves what it made."""
 
+REQUIRES_MAX = 1 << 20
+
 _NO_COMPILER = "the image has no compiler: add `build-essential` to `build.system_packages`"
 _HINTS = (
     (r"(?:gcc|g\+\+|\bcc|c\+\+|linux-gnu-\S+)['`\"]?[: ].*(?:No such file|not found)", _NO_COMPILER),
@@ -102,16 +104,26 @@ def build(
                     hint=next((hint for mark, hint in _HINTS if re.search(mark, problem.details or "")), _HINT),
                 ) from problem
             out = delta.path / OUT
+            if any((delta.path / path).is_symlink() for path in ("opt", "opt/build", OUT)):  # it would lead out
+                raise BackendError(
+                    f"`{name}` has no wheel that fits, and could not be built",
+                    details="its build left a link in place of its folder",
+                    hint=_HINT,
+                )
             asked = out / "requires.json"
-            if asked.exists():
+            if _is_plain(asked) and asked.stat().st_size <= REQUIRES_MAX:
                 return [str(text) for text in json.loads(asked.read_text(encoding="utf-8"))]
-            found = sorted(out.glob("*.whl")) if out.is_dir() else []
+            found = [path for path in sorted(out.glob("*.whl")) if _is_plain(path)] if out.is_dir() else []
             if len(found) != 1:
                 raise BackendError(f"the build of `{name}` left {len(found)} wheels", hint=_HINT)
             shutil.copyfile(found[0], into / found[0].name)
             return []
         finally:
             sandbox.remove_tree(work)
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _given(job: Mapping[str, Any], *, source: Path, folder: Path) -> Given:

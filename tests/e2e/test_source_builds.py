@@ -138,6 +138,7 @@ def test_from_sources_to_an_image_and_elsewhere(cogsmith: Cogsmith, made: Path, 
     ("first", "messages"),
     [
         ("subprocess.run(['gcc', '--version'], check=True)", ["has no compiler: add `build-essential`"]),
+        ("os.rmdir(folder); os.symlink('/etc', folder)", ["left a link in place of its folder"]),
         ("import numpy", ["imports what it does not declare"]),
         ("socket.create_connection(('192.0.2.1', 80), 2)", ["downloads something, and has no network"]),
         (
