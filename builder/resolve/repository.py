@@ -27,13 +27,15 @@ def clone(name: str, *, place: str, folder: Path, env: Mapping[str, str], commit
         except ResolveError as problem:
             raise ResolveError(
                 f"could not get `{name}` from its repository",
-                details=(problem.details or "").replace(url, public(url)),
+                details=_without(_secret(url), problem.details or ""),
                 hint="check the address and the revision; git must be able to read it without a question",
             ) from None
 
     run("clone", "--quiet", "--no-checkout", url, folder)
     run("-C", folder, "checkout", "--quiet", commit or revision or "HEAD")
     run("-C", folder, "submodule", "--quiet", "update", "--init", "--recursive")
+    for config in folder.glob(".git/**/config"):  # what is built of it could read the token, and keep it
+        config.write_bytes(_without(_secret(url), config.read_bytes().decode("latin-1")).encode("latin-1"))
     return folder, public(url), run("-C", folder, "rev-parse", "HEAD")
 
 
@@ -51,3 +53,14 @@ def public(url: str) -> str:
     user, at, host = parts.netloc.rpartition("@")
     kept = f"{user.partition(':')[0]}{at}" if parts.scheme in ("ssh", "") else ""
     return parts._replace(netloc=f"{kept}{host}").geturl() if at else url
+
+
+def _secret(url: str) -> str:
+    """What of the part before the host must not be told, with its `@`; empty where there is none."""
+    user, at, _ = urlsplit(url).netloc.rpartition("@")
+    kept = urlsplit(public(url)).netloc.rpartition("@")[0]
+    return "" if user == kept else f"{user.removeprefix(kept)}{at}"
+
+
+def _without(secret: str, text: str) -> str:
+    return text.replace(secret, "@" if secret.startswith(":") else "") if secret else text

@@ -1,0 +1,61 @@
+"""Clones: what of an address is a secret stays in no file of the clone, and in no error."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.errors import ResolveError
+from builder.resolve import repository
+
+TOKEN = "t0ken-of-a-user"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[str]:
+    """A repository that git reads by plain files, at `HOST/x.git`."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-C", str(tmp_path / "source")]
+    subprocess.run(["git", "init", "--quiet", tmp_path / "source"], check=True)
+    (tmp_path / "source" / "file").write_text("x")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "--quiet", "-m", "one"], check=True)
+    bare = tmp_path / "served" / "x.git"
+    subprocess.run(["git", "clone", "--quiet", "--bare", tmp_path / "source", bare], check=True)
+    subprocess.run(["git", "-C", bare, "update-server-info"], check=True)
+
+    class Silent(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Silent, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_token_is_not_in_the_clone(host: str, tmp_path: Path) -> None:
+    folder = tmp_path / "clone"
+    _, url, commit = repository.clone("x", place=f"http://{TOKEN}@{host}/x.git", folder=folder, env=dict(os.environ))
+    assert (url, len(commit)) == (f"http://{host}/x.git", 40)
+    assert (folder / "file").read_text() == "x"
+    found = subprocess.run(["grep", "-rl", TOKEN, folder], capture_output=True, text=True, check=False)
+    assert found.stdout == ""
+
+
+def test_a_password_is_in_no_error(host: str, tmp_path: Path) -> None:
+    place = f"http://me:{TOKEN}@{host}/none.git"
+    with pytest.raises(ResolveError) as caught:
+        repository.clone("x", place=place, folder=tmp_path / "clone", env=dict(os.environ))
+    assert host in str(caught.value)
+    assert TOKEN not in str(caught.value)
