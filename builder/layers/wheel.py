@@ -6,6 +6,7 @@ Sources: the binary distribution format (packaging.python.org), pip's and uv's b
 from __future__ import annotations
 
 import base64
+import binascii
 import csv
 import dataclasses
 import hashlib
@@ -13,7 +14,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from builder.errors import LayerError
 from builder.layers.archive import Entry, read_archive
@@ -21,7 +22,7 @@ from builder.layers.content import Content, Data, Deflated, FileSlice
 from builder.layers.files import relative
 from builder.layers.reader import Reader
 from builder.layers.scripts import entry_points, is_python_script, launcher, rewrite_shebang
-from builder.layers.tar import Member, sort_key
+from builder.layers.tar import Member, is_plain, sort_key
 
 INSTALLER = b"cogsmith\n"
 METADATA_MAX = 64 << 20
@@ -50,12 +51,15 @@ class Scheme:
     interpreter: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
+class _Row(NamedTuple):
     """A line of RECORD: hash (`sha256=...`) and size may be empty."""
 
     hash: str = ""
     size: str = ""
+
+
+_EMPTY = _Row()
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 def venv_scheme(prefix: str, *, python: str) -> Scheme:
@@ -138,10 +142,10 @@ def _member(
     content: Content = promised
     mode = 0o755 if entry.mode & 0o111 or kind == "scripts" else 0o644
     mtime = min(entry.mtime, epoch)
-    new_row = row or _Row()
+    new_row = row or _EMPTY
     if kind == "scripts" and is_python_script(_start(entry, reader=reader)):
         data = rewrite_shebang(
-            _read(dataclasses.replace(entry, content=promised), reader=reader, label=entry.path),
+            _read(entry._replace(content=promised), reader=reader, label=entry.path),
             interpreter=scheme.interpreter,
         )
         content, new_row = Data(data), _row(data)
@@ -162,7 +166,7 @@ def _with_hash(entry: Entry, row: _Row | None) -> Deflated | FileSlice:
     if algorithm != "sha256" or content.size > RECORD_HASH_MAX:
         return content
     try:
-        wanted = base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()
+        wanted = binascii.a2b_base64(digest.translate(_URL_SAFE) + "=" * (-len(digest) % 4)).hex()
     except ValueError as problem:
         raise LayerError(f"the hash of `{entry.path}` in RECORD of `{content.path.name}` is malformed") from problem
     if isinstance(content, FileSlice):
@@ -179,6 +183,8 @@ def _with_hash(entry: Entry, row: _Row | None) -> Deflated | FileSlice:
 
 def _place(path: str, *, scheme: Scheme, name: str, label: str) -> tuple[str | None, str]:
     """Where a file of the wheel goes (None: nowhere), and the part of the wheel that it belongs to."""
+    if ".data/" not in path:
+        return f"{scheme.site}/{path}", "site"
     top, _, rest = path.partition("/")
     if not top.endswith(".data") or not rest:
         return f"{scheme.site}/{path}", "site"
@@ -225,7 +231,9 @@ def _read_record(entries: Mapping[str, Entry], *, info: str, reader: Reader, lab
                 raise csv.Error(f"a line has {len(fields)} fields: {','.join(fields)}")
             if fields:
                 path, digest, size = (*fields, "", "")[:3]
-                rows["/".join(part for part in path.split("/") if part not in ("", "."))] = _Row(hash=digest, size=size)
+                if not is_plain(path):
+                    path = "/".join(part for part in path.split("/") if part not in ("", "."))
+                rows[path] = _Row(digest, size)
     except (UnicodeDecodeError, csv.Error) as problem:
         raise LayerError(f"RECORD in `{label}` is malformed: {problem}") from problem
     return rows
@@ -234,9 +242,8 @@ def _read_record(entries: Mapping[str, Entry], *, info: str, reader: Reader, lab
 def _write_record(rows: Mapping[str, _Row], *, own: str, site: str) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    for place in sorted([*rows, own], key=sort_key):
-        row = rows.get(place, _Row())
-        writer.writerow((_relative_to(place, site), row.hash, row.size))
+    places = sorted([*rows, own], key=sort_key)
+    writer.writerows((_relative_to(place, site), *rows.get(place, _EMPTY)) for place in places)
     return out.getvalue().encode()
 
 
