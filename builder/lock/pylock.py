@@ -272,6 +272,9 @@ def _check_hashes(lock: Lock) -> None:
     for item in _items(lock):
         if not _SHA256.match(item.sha256) or item.size < 0:
             raise malformed(item.filename, "its sha256 or size is not one")
+        names = (item.package, item.version, item.architecture) if isinstance(item, Deb) else (item.filename,)
+        if any("/" in name for name in names):  # files are written under them
+            raise malformed(item.filename, "its name is a path")
 
 
 def _validate(document: Mapping[str, Any]) -> None:

@@ -108,7 +108,13 @@ WHEELS = st.builds(
     HASHES,
 )
 DEBS = st.builds(
-    Deb, package=NAMES, version=TEXTS, architecture=st.just("all"), filename=TEXTS, size=SIZES, sha256=HASHES
+    Deb,
+    package=NAMES,
+    version=TEXTS.filter(lambda text: "/" not in text),
+    architecture=st.just("all"),
+    filename=TEXTS,
+    size=SIZES,
+    sha256=HASHES,
 )
 PAIRS = st.lists(st.tuples(TEXTS, TEXTS), max_size=2).map(tuple)
 LAYERS = st.builds(PackedLayer, digest=TEXTS, diff_id=TEXTS, size=SIZES, media_type=TEXTS)
@@ -274,6 +280,9 @@ def changed(**values: Any) -> str:
         ({"tool__cogsmith__base__debs__0__size": True}, "tool.cogsmith.base.debs[0].size"),
         ({"tool__cogsmith__base__debs__0__colour": "red"}, "tool.cogsmith.base.debs[0].colour"),
         ({"tool__cogsmith__base__debs__0__urls": "x"}, "tool.cogsmith.base.debs[0].urls"),
+        ({"tool__cogsmith__base__debs__0__package": "../../../tmp/x"}, "its name is a path"),
+        ({"tool__cogsmith__base__debs__0__version": "1/../../x"}, "its name is a path"),
+        ({"tool__cogsmith__runtime__wheels__0__filename": "../../x.whl"}, "its name is a path"),
         ({"tool__cogsmith__interpreter": []}, "tool.cogsmith.interpreter"),
         ({"tool__cogsmith__layers__0__diff_id": None}, "tool.cogsmith.layers[0].diff-id"),
         ({"tool__cogsmith__runtime": None}, "tool.cogsmith.runtime"),

@@ -134,6 +134,8 @@ def stays(locked: Sequence[Deb], *, moving: Collection[str], archives: Archives)
 def deb_of(package: Package) -> Deb:
     """What an index says of a package; `ResolveError` if it says too little."""
     try:
+        if "/" in package.name + package.version + package.fields["Architecture"]:  # files are written under them
+            raise ValueError("its name, version or architecture is a path")
         return Deb(
             package=package.name,
             version=package.version,
@@ -144,7 +146,7 @@ def deb_of(package: Package) -> Deb:
         )
     except (KeyError, ValueError) as problem:
         raise ResolveError(
-            f"the index entry of the package `{package.name}` is incomplete: {problem}", hint=OTHER_MIRROR
+            f"the index entry of the package `{package.name}` is incomplete or wrong: {problem}", hint=OTHER_MIRROR
         ) from problem
 
 
