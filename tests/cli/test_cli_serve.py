@@ -8,7 +8,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import subprocess
 import threading
 import urllib.error
@@ -21,6 +20,7 @@ import pytest
 from small_projects import SOURCE, descendants, end, error, eventually, gone, start
 
 from tests.conftest import Cogsmith
+from tests.ports import reserved_port
 
 pytestmark = [pytest.mark.network, pytest.mark.xdist_group("hello"), pytest.mark.usefixtures("containers", "hello")]
 
@@ -56,17 +56,23 @@ def started(cogsmith: Cogsmith, tmp_path: Path) -> Iterator[Callable[..., subpro
         end(process)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def port() -> Iterator[int]:
+    with reserved_port() as reserved:
+        yield reserved
+
+
+@pytest.fixture
+def page() -> Iterator[int]:
+    """Another one, for the playground."""
+    with reserved_port() as reserved:
+        yield reserved
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_serve_until_told(
-    cogsmith: Cogsmith, started: Callable[..., subprocess.Popen[str]], number: signal.Signals
+    cogsmith: Cogsmith, started: Callable[..., subprocess.Popen[str]], number: signal.Signals, port: int
 ) -> None:
-    port = free_port()
     server = started("serve", "hello", "-p", str(port))
     assert eventually(lambda: is_ready(port) or server.poll() is not None)
     assert server.poll() is None
@@ -87,9 +93,8 @@ def test_serve_until_told(
     assert not is_ready(port)
 
 
-def test_serve_with_a_playground(started: Callable[..., subprocess.Popen[str]]) -> None:
+def test_serve_with_a_playground(started: Callable[..., subprocess.Popen[str]], port: int, page: int) -> None:
     """The model answers through the page's proxy, and its webhooks find this machine by name."""
-    port, page = free_port(), free_port()
     server = started("serve", "hello", "-p", str(port), "--playground", "--playground-port", str(page))
     assert eventually(lambda: is_ready(port) or server.poll() is not None)
     assert server.poll() is None
@@ -143,13 +148,13 @@ def test_outputs_are_put_where_one_wants_them(
     model: Callable[[Path, str], Path],
     started: Callable[..., subprocess.Popen[str]],
     tmp_path: Path,
+    port: int,
 ) -> None:
     source = (
         "from cog import BaseRunner, Path\n\n\nclass Runner(BaseRunner):\n    def run(self) -> Path:\n"
         "        path = Path('/tmp/made.txt')\n        path.write_text('made')\n        return path\n"
     )
     cogsmith("build", "-q", "--locked", "-t", "uploads", cwd=model(tmp_path / "p", source))
-    port = free_port()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Uploads) as sink:
         threading.Thread(target=sink.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         url = f"http://host.docker.internal:{sink.server_address[1]}/put"
@@ -163,12 +168,13 @@ def test_outputs_are_put_where_one_wants_them(
         sink.shutdown()
 
 
-def test_playground_of_a_server_elsewhere(started: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+def test_playground_of_a_server_elsewhere(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path, page: int
+) -> None:
     """It runs alone, and holds nobody's streams: not even the browser that it starts does."""
     browser = tmp_path / "xdg-open"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened; exec sleep 1000\n')
     browser.chmod(0o755)
-    page = free_port()
     os.environ["PATH"], before = f"{tmp_path}:{os.environ['PATH']}", os.environ["PATH"]
     try:
         process = started("playground", "-p", str(page), "--target", "http://127.0.0.1:9")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import struct
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Cogsmith
+from tests.ports import reserved_port
 
 pytestmark = pytest.mark.network
 
@@ -137,11 +137,11 @@ def test_embeddings(cogsmith: Cogsmith) -> None:
 @contextlib.contextmanager
 def serving(cogsmith: Cogsmith, image: str) -> Iterator[int]:
     """`cogsmith serve` at a free port, ready; ended by SIGTERM."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "builder.cli", "serve", "-p", str(port), image]
-    with subprocess.Popen(command, cwd=ROOT, env=cogsmith.env(), stdin=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-m", "builder.cli", "serve", image, "-p"]
+    with (
+        reserved_port() as port,
+        subprocess.Popen([*command, str(port)], cwd=ROOT, env=cogsmith.env(), stdin=subprocess.DEVNULL) as process,
+    ):
         try:
             deadline = time.monotonic() + 300
             status = ""

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, Cogsmith
+from tests.ports import reserved_port
 
 pytestmark = [pytest.mark.network, pytest.mark.xdist_group("hello"), pytest.mark.usefixtures("containers")]
 
@@ -41,13 +41,12 @@ def example(locked_hello: Path, tmp_path: Path) -> Callable[[str], Path]:
 @contextlib.contextmanager
 def serving(cogsmith: Cogsmith, folder: Path) -> Iterator[str]:
     """`cogsmith serve` of a project, ready: the server's URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "builder.cli", "serve", "-p", str(port)]
-    with subprocess.Popen(
-        command, cwd=folder, env=cogsmith.env(), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    command = [sys.executable, "-m", "builder.cli", "serve", "-p"]
+    quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with (
+        reserved_port() as port,
+        subprocess.Popen([*command, str(port)], cwd=folder, env=cogsmith.env(), **quiet) as process,
+    ):
         try:
             deadline = time.monotonic() + 120
             status = ""

@@ -68,6 +68,17 @@ def ended(server: Server, name: str) -> Any:
     return state
 
 
+def until(server: Server, name: str, **fields: Any) -> None:
+    """Wait until a prediction that runs has these fields: its model has come as far as its gate."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        state = server.get(f"/predictions/{name}").json()
+        if all(state.get(key) == value for key, value in fields.items()):
+            return
+        assert state["status"] == "processing" and time.monotonic() < deadline, state
+        time.sleep(0.01)
+
+
 @contextlib.contextmanager
 def gated(folder: Path) -> Iterator[tuple[Server, Path]]:
     """The model served, and the folder where its gates are opened."""

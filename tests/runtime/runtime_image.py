@@ -21,6 +21,8 @@ from typing import Any
 import fastapi
 import requests
 
+from tests.ports import reserved_port
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SDK = ROOT / "runtime"
 SERVER_PACKAGES = Path(fastapi.__file__).parent.parent
@@ -89,6 +91,15 @@ class Server:
             assert time.monotonic() < deadline, self.output()
             time.sleep(0.02)
 
+    def wait_until_closed(self) -> None:
+        """Wait until it takes no more connections, as after a signal."""
+        deadline = time.monotonic() + PATIENCE
+        with contextlib.suppress(ConnectionError):
+            while True:
+                assert time.monotonic() < deadline, self.output()
+                socket.create_connection(("127.0.0.1", int(self.url.rpartition(":")[2]))).close()
+                time.sleep(0.02)
+
     def worker_pid(self) -> int:
         """The process id of the worker, from /proc."""
         (worker,) = children(self.process.pid)
@@ -145,9 +156,8 @@ def serving(
     if schema is not None:
         (project / ".cog").mkdir()
         (project / ".cog/openapi_schema.json").write_text(json.dumps(schema))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    hold = contextlib.ExitStack()
+    port = hold.enter_context(reserved_port())
     env = {
         "PATH": os.environ["PATH"],
         "LOG_FORMAT": "console",
@@ -172,3 +182,4 @@ def serving(
         if process.poll() is None:
             process.kill()
         process.wait(PATIENCE)
+        hold.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from runtime_image import Server, children, serving
 
 from builder import schema
+from tests.ports import reserved_port
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 
@@ -124,26 +124,21 @@ def test_no_request_makes_an_error_of_ours(
     )
     @given(operation.as_strategy(generation_mode=schemathesis.GenerationMode(mode)))
     def ask(case: Any) -> None:
-        _on_loopback(case.body)
+        _on_loopback(case.body, port=closed)
         answer = case.call(base_url=server.url, timeout=20)
         assert answer.status_code in (200, 202, 400, 404, 405, 406, 409, 413, 415, 422), answer.content
         if answer.headers.get("content-type", [""])[0] == "application/json":
             json.loads(answer.content)
         statuses.add(answer.status_code)
 
-    ask()
+    with reserved_port() as closed:
+        ask()
     assert statuses
     assert server.health()["status"] == "READY"
 
 
-def _on_loopback(body: Any) -> None:
+def _on_loopback(body: Any, *, port: int) -> None:
     """Whatever is made up as a webhook goes to a port where nobody listens."""
     if isinstance(body, dict) and isinstance(body.get("webhook"), str):
-        body["webhook"] = f"http://127.0.0.1:{_closed_port()}/{len(body['webhook'])}"
+        body["webhook"] = f"http://127.0.0.1:{port}/{len(body['webhook'])}"
         body["webhook_events_filter"] = ["start"]
-
-
-def _closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

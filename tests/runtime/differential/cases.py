@@ -307,16 +307,14 @@ asked("unhealthy", "prediction", text="x")
 
 
 # Asynchronous predictions, webhooks, cancelling.
-def hooked(model: str, name: str, events: list[str] | None, /, **given: Any) -> None:
+def hooked(model: str, name: str, events: list[str], /, **given: Any) -> None:
     def ask(side: Side) -> Any:
         path = f"/{name.replace(' ', '-')}"
-        body = {"id": "h1", "input": given, "webhook": side.hooks.url(path)}
-        if events is not None:
-            body["webhook_events_filter"] = events
+        body = {"id": "h1", "input": given, "webhook": side.hooks.url(path), "webhook_events_filter": events}
         answer = side.send(
             "POST", "/predictions", body, Prefer="respond-async", traceparent=f"00-{'a' * 32}-{'b' * 16}-01"
         )
-        return {"answer": answer, "hooks": side.hooks.ended(path)}
+        return {"answer": answer, "hooks": side.hooks.ended(path, at_least=len(events))}
 
     CASES.append(Case(model, f"webhook, {name}", ask))
 
@@ -337,7 +335,7 @@ def waited(side: Side) -> Any:
         "webhook": side.hooks.url("/waited"),
         "webhook_events_filter": ["completed"],
     }
-    return {"answer": side.send("POST", "/predictions", body), "hooks": side.hooks.ended("/waited")}
+    return {"answer": side.send("POST", "/predictions", body), "hooks": side.hooks.ended("/waited", at_least=1)}
 
 
 @case("types", "webhook that wants nothing")
@@ -357,7 +355,7 @@ def no_url(side: Side) -> Any:
 def outputs(side: Side) -> Any:
     body = {"id": "h4", "input": {"n": 3, "pause": 0.1}, "webhook": side.hooks.url("/outputs")}
     side.send("POST", "/predictions", {**body, "webhook_events_filter": ["output", "completed"]})
-    hooks = [hook["body"] for hook in side.hooks.ended("/outputs")]
+    hooks = [hook["body"] for hook in side.hooks.ended("/outputs", at_least=2)]
     return {"partial": [hook["output"] for hook in hooks[:-1]], "end": hooks[-1]["output"]}
 
 
@@ -377,7 +375,7 @@ def cancelled(model: str) -> None:
         again["body"]["logs"] = "<any>"  # it may have begun to print, or not
         refused = side.send("POST", "/predictions", {"input": {"seconds": 0}})
         accepted = side.send("POST", "/predictions/c1/cancel", {})
-        end = side.hooks.ended(path)[-1]["body"]
+        end = side.hooks.ended(path, at_least=2)[-1]["body"]
         end["metrics"] = end["logs"] = "<any>"  # it may not have come to run
         pause_until(lambda: side.health()["status"] == "READY")
         late = side.send("POST", "/predictions/c1/cancel", {})
@@ -398,7 +396,7 @@ def hang_up(side: Side) -> Any:
         head = "POST /predictions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
         client.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body)
         pause_until(lambda: side.hooks.now("/hang-up"))
-    end = side.hooks.ended("/hang-up")[-1]["body"]
+    end = side.hooks.ended("/hang-up", at_least=1)[-1]["body"]
     pause_until(lambda: side.health()["status"] == "READY")
     return {"status": end["status"]}
 
@@ -406,8 +404,6 @@ def hang_up(side: Side) -> Any:
 @case("crash", "crash, and what follows")
 def crash(side: Side) -> Any:
     first = side.predict(crash=False)
-    crashed = side.predict(crash=True)
-    time.sleep(0.2)
-    if side.name == "ours":
-        side.wait("READY")
-    return {"first": first, "crashed": crashed, "health": side.health()["status"], "next": side.predict(crash=False)}
+    crashed = side.rested().predict(crash=True)
+    health = side.wait("READY" if side.name == "ours" else "UNHEALTHY")
+    return {"first": first, "crashed": crashed, "health": health["status"], "next": side.predict(crash=False)}

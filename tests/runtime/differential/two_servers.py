@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -26,6 +25,7 @@ from differential_models import MODELS, Model
 from runtime_image import BASE, MINOR, SERVER_PACKAGES, make_venv
 
 from builder import schema
+from tests.ports import reserved_port
 
 UPSTREAM = "0.23.1"
 """The version of `cog` and `coglet` that the table of differences is about."""
@@ -57,9 +57,8 @@ class Side:
     def __init__(self, name: str, python: Path, model: Model, folder: Path, environment: dict[str, str]) -> None:
         self.name = name
         self.hooks = Hooks()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._hold = contextlib.ExitStack()
+        self.port = self._hold.enter_context(reserved_port())
         (folder / "tmp").mkdir()
         self._output = (folder / "output").open("wb")
         self.process = subprocess.Popen(
@@ -112,6 +111,11 @@ class Side:
             time.sleep(0.01)
         raise AssertionError(f"{self.name} never became {wanted}: {self.health()}")
 
+    def rested(self) -> Side:
+        """Itself, once nothing runs: Cog answers a prediction before its slot is free, and refuses the next one."""
+        self.wait("READY", "SETUP_FAILED", "UNHEALTHY", "DEFUNCT")
+        return self
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -125,6 +129,7 @@ class Side:
             self.process.kill()
         self.process.wait()
         self._output.close()
+        self._hold.close()
 
 
 class Hooks:
@@ -154,13 +159,14 @@ class Hooks:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}{path}"
 
-    def ended(self, path: str) -> list[Any]:
-        """What came to `path`, once a prediction in its final state has."""
+    def ended(self, path: str, *, at_least: int) -> list[Any]:
+        """What came to `path`, once a prediction in its final state has, and so many: Cog's may overtake each other."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            if any(_is_final(hook) for hook in self._received[path]):
-                time.sleep(0.03)  # Cog's may overtake each other
-                return sorted(self._received[path], key=_is_final)
+            found = self.now(path)
+            if any(_is_final(hook) for hook in found) and len(found) >= at_least:
+                time.sleep(0.03)  # for what is too much
+                return sorted(self.now(path), key=_is_final)
             time.sleep(0.005)
         raise AssertionError(f"no end at {path}: {self._received[path]}")
 
