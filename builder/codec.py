@@ -25,7 +25,10 @@ def codec_for(wanted: plan.Codec, compression: plan.Compression) -> Codec:
     if compression == "plain":
         return _None()
     if wanted.name != {"gzip": "libdeflate", "zstd": "zstd"}[compression]:
-        raise BackendError(f"the codec `{wanted.name}` of the plan does not make {compression} layers")
+        raise BackendError(
+            f"the codec `{wanted.name}` of the plan does not make {compression} layers",
+            hint="plan again with this version of cogsmith, or choose another `--compression`",
+        )
     import importlib
     import importlib.metadata  # slow, and a build of which only the code changed compresses nothing
 

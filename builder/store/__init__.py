@@ -191,7 +191,9 @@ class Store:
         """Let `name` (`[registry/]repository[:tag]`) stand for a manifest whose blobs are here."""
         full = parse(name).tagged
         if not self.has_blob(descriptor.digest):
-            raise StoreError(f"the manifest `{descriptor.digest}` is not in the store")
+            raise StoreError(
+                f"the manifest `{descriptor.digest}` is not in the store", hint="build or pull the image again"
+            )
         with disk.explaining(f"write below `{self._blobs}`"):
             disk.sync_folder(self._blobs)
         with disk.locked(self._locks / "images"):
@@ -200,24 +202,29 @@ class Store:
             if images.index_bytes(entries) != images.index_bytes(after):
                 disk.replace(self.root / "index.json", images.index_bytes(after), tmp=self._tmp)
 
-    def image(self, reference: str) -> StoredImage | None:
-        """The image for `name[:tag]`, a digest or its unique beginning; `StoreError` if ambiguous or damaged."""
+    def image(self, reference: str, *, platform: str = "") -> StoredImage | None:
+        """The image for `name[:tag]`, a digest or its unique beginning; `StoreError` if ambiguous or damaged.
+
+        Of an index, the one for `platform` (`linux/arm64`), else its first.
+        """
         entry = images.find(images.read_index(self.root), reference)
         if entry is None:
             return None
-        image = images.load(entry, read=self.read_blob)
+        one = images.for_platform(images.parts(entry, read=self.read_blob), platform=platform)
+        image = images.load(one, read=self.read_blob)
         config = str(image.manifest["config"]["digest"])
         for digest in (image.digest, config, *(layer.digest for layer in image.layers)):
             _touch(self.blob_path(digest))
         return image
 
-    def images(self) -> list[StoredImage]:
-        """All images by name.  Those that cannot be read are left out; `image` says why."""
-        found = []
-        for entry in images.read_index(self.root):
+    def images(self, reference: str = "") -> list[StoredImage]:
+        """All images by name, or all that one name stands for.  Those that cannot be read are left out."""
+        found, entries = [], images.read_index(self.root)
+        for entry in [e for e in (images.find(entries, reference),) if e] if reference else entries:
             with contextlib.suppress(StoreError):
-                found.append(images.load(entry, read=self.read_blob))
-        return sorted(found, key=lambda image: image.name)
+                parts = images.parts(entry, read=self.read_blob)
+                found += [images.load(one, read=self.read_blob) for one in parts]
+        return found if reference else sorted(found, key=lambda image: image.name)
 
     def remove_image(self, reference: str) -> bool:
         """Forget the name(s) of an image; its blobs stay until `prune`.  False if there is none."""
@@ -372,7 +379,7 @@ class FileWriter(Writer):
         digest, size = self._expected
         if self.tell() != size:
             details = f"expected {size} bytes, got {self.tell()}"
-            raise StoreError("the content is not what it should be", details=details)
+            raise StoreError("the content is not what it should be", details=details, hint=disk.CHANGED)
         return super().commit(expected or digest)
 
 

@@ -33,20 +33,27 @@ _HINTS = {
     errno.EPERM: "check who owns the cache, or move it with `XDG_CACHE_HOME`",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
 }
+_OTHER = "see what is wrong with that file or disk, or move the cache with `XDG_CACHE_HOME`"
+CHANGED = "something on the way or on the disk changes what is kept: try again, and look at the disk if it stays"
+"""The hint for content that does not have the digest it was promised with."""
 
 
 def hex_of(digest: str) -> str:
     """The hexadecimal part of a `sha256:` digest; `StoreError` if it is none, so that no digest can name a path."""
     match = _DIGEST.fullmatch(digest)
     if match is None:
-        raise StoreError(f"`{digest}` is not a sha256 digest")
+        raise StoreError(
+            f"`{digest}` is not a sha256 digest",
+            hint="whatever names it is damaged, or uses another hash: make or pull it again",
+        )
     return match[1]
 
 
 def explained(problem: OSError, *, doing: str) -> StoreError:
     """The `StoreError` for a failed system call; `doing` completes "could not ..."."""
     return StoreError(
-        f"could not {doing}: {(problem.strerror or str(problem)).lower()}", hint=_HINTS.get(problem.errno or 0)
+        f"could not {doing}: {(problem.strerror or str(problem)).lower()}",
+        hint=_HINTS.get(problem.errno or 0, _OTHER),
     )
 
 
@@ -136,7 +143,11 @@ class Writer(io.BufferedIOBase, typing.BinaryIO):
         digest = f"sha256:{self._hash.hexdigest()}" if self._hashing else expected
         assert digest is not None, "the caller who hashes has to say the digest"
         if expected is not None and digest != expected:
-            raise StoreError("the content is not what it should be", details=f"expected {expected}\ngot      {digest}")
+            raise StoreError(
+                "the content is not what it should be",
+                details=f"expected {expected}\ngot      {digest}",
+                hint=CHANGED,
+            )
         target = self._target(digest)
         with explaining(f"write `{target}`"):
             if not has_size(target, size=self._size):

@@ -15,6 +15,7 @@ from builder.frozen import frozen
 from builder.oci import DOCKER_INDEX, INDEX, REF_NAME, Descriptor, PackedLayer
 from builder.plan import canonical_json
 from builder.reference import parse
+from builder.store.disk import explained
 
 LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
 _PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
@@ -36,6 +37,11 @@ class StoredImage:
         return self.descriptor.digest
 
     @property
+    def platform(self) -> str:
+        """`linux/amd64`, as its configuration says."""
+        return f"{self.config.get('os', '')}/{self.config.get('architecture', '')}"
+
+    @property
     def size(self) -> int:
         """Bytes of manifest, configuration and layers."""
         return self.descriptor.size + int(self.manifest["config"]["size"]) + sum(layer.size for layer in self.layers)
@@ -54,7 +60,7 @@ def read_index(root: Path) -> list[dict[str, Any]]:
             f"`{path}` is damaged: {problem!r}", hint="remove it; names of images are lost, their layers are not"
         ) from problem
     except OSError as problem:
-        raise StoreError(f"could not read `{path}`: {(problem.strerror or '').lower()}") from problem
+        raise explained(problem, doing=f"read `{path}`") from problem
 
 
 def index_bytes(entries: list[dict[str, Any]]) -> bytes:
@@ -113,13 +119,49 @@ def without(entries: list[dict[str, Any]], *, reference: str) -> list[dict[str, 
     return [entry for entry in entries if entry.get("digest") != found.get("digest")]
 
 
+def parts(entry: dict[str, Any], *, read: Callable[[str], bytes]) -> list[dict[str, Any]]:
+    """The images that an entry stands for: itself, or those of the index that it is, by the entry's name."""
+    if entry.get("mediaType") not in (INDEX, DOCKER_INDEX):
+        return [entry]
+    name = name_of(entry)
+    try:
+        found = json.loads(read(str(entry["digest"])))["manifests"]
+        return [{**dict(one), "annotations": {REF_NAME: name}} for one in found]
+    except (ValueError, KeyError, TypeError) as problem:
+        raise StoreError(f"the index `{name or entry.get('digest')}` is damaged: {problem!r}") from problem
+
+
+def for_platform(entries: list[dict[str, Any]], *, platform: str) -> dict[str, Any]:
+    """Of the images of an index that for a platform, the first if none is asked for; one alone is for whom it may be."""
+    if not entries:
+        raise StoreError("an index without images is no image", hint="remove it: `cogsmith image rm NAME`")
+    known = [_platform(entry) for entry in entries]
+    if len(entries) == 1 or not platform:
+        return entries[0]
+    if platform not in known:
+        raise StoreError(
+            f"`{name_of(entries[0])}` has no image for {platform}",
+            details=f"it has images for {', '.join(known)}",
+            hint=f"build it with `--platform {','.join([*known, platform])}`",
+        )
+    return entries[known.index(platform)]
+
+
+def _platform(entry: dict[str, Any]) -> str:
+    said = entry.get("platform") or {}
+    return f"{said.get('os', '')}/{said.get('architecture', '')}"
+
+
 def load(entry: dict[str, Any], *, read: Callable[[str], bytes]) -> StoredImage:
     """The image an entry stands for; `read` gives a blob's bytes.  `StoreError` if it is damaged or an index."""
     name = name_of(entry)
     try:
         descriptor = Descriptor.from_json(entry)
         if descriptor.media_type in (INDEX, DOCKER_INDEX):
-            raise StoreError(f"`{name or descriptor.digest}` is an index of several images, not an image")
+            raise StoreError(
+                f"`{name or descriptor.digest}` is an index of several images, not an image",
+                hint="pull the image of one platform: `cogsmith pull --platform OS/ARCH NAME`",
+            )
         manifest = json.loads(read(descriptor.digest))
         config = json.loads(read(manifest["config"]["digest"]))
         return StoredImage(
@@ -130,7 +172,10 @@ def load(entry: dict[str, Any], *, read: Callable[[str], bytes]) -> StoredImage:
             layers=layers_of(manifest, config=config),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise StoreError(f"the image `{name or entry.get('digest')}` is damaged: {problem!r}") from problem
+        raise StoreError(
+            f"the image `{name or entry.get('digest')}` is damaged: {problem!r}",
+            hint="remove it with `cogsmith image rm`, and build or pull it again",
+        ) from problem
 
 
 def layers_of(manifest: dict[str, Any], *, config: dict[str, Any]) -> tuple[PackedLayer, ...]:
