@@ -155,8 +155,8 @@ def _is_worth(layer: Layer, *, size: int, plan: Plan, store: Store) -> bool:
 
     if isinstance(layer, BytecodeLayer):  # compiling takes longer than anything on the way
         return True
-    sizes = {remote.sha256: remote.size for remote in plan.remotes}
-    missing = [sha256 for sha256 in wanted_downloads(layer) if not store.has_file(sha256)]
-    if any(sha256 not in sizes for sha256 in missing):  # a wheel that no index has: it would have to be built
+    wanted = wanted_downloads(layer)
+    missing = [one for one in plan.remotes if one.sha256 in wanted and not store.has_file(one.sha256)]
+    if any(one.name.endswith(".whl") and not one.urls for one in missing):  # it would have to be built
         return True
-    return size <= WORTH * sum(sizes[sha256] for sha256 in missing)
+    return size <= WORTH * sum(one.size for one in missing)
