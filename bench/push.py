@@ -5,8 +5,9 @@
 1. cold: an image of that size in layers like a model's, against the same blobs by `curl` (POST and PUT, five at once),
    `skopeo copy` and `buildah push` of the same image; seconds of the median run, and our peak memory;
 2. warm: one file of a project changed, then `cogsmith push`, against `buildah bud --layers` and `buildah push`;
-3. empty machine: a project with a lock and a registry that has its layers; bytes received by `cogsmith push` through a
-   counting proxy, and seconds.
+3. empty machine: a torch project of 1.7 GB (`--requirements`) with a lock, and a registry that has its layers; one file
+   changed, then `cogsmith push --locked`, against the least that `buildah` must do there: `bud` of that file on the
+   pushed image, and `push`.  Seconds, and the bytes that a proxy in front of the registry counts.
 
 Needs docker-registry, curl, skopeo, buildah; what is absent is left out, aloud.
 """
@@ -19,6 +20,7 @@ import hashlib
 import json
 import os
 import resource
+import secrets
 import shutil
 import socket
 import statistics
@@ -37,6 +39,8 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 SHARES = (47, 23, 12, 6, 6, 3, 3)
 """Percent of the image in each layer: a framework, its libraries, and what is small."""
+TORCH = "torch==2.13.0 nvidia-cudnn-cu13 nvidia-cublas nvidia-cufft opencv-python-headless"
+"""Where the index has the CPU's build of torch, an image of 1.7 GB; where it has that for CUDA, a larger one."""
 BLOCK = 1_000_448
 """Bytes of noise written at once: whole tar blocks."""
 CURL = """one() { l=$(curl -s -D- -o/dev/null -X POST "http://$1/v2/curl/big/blobs/uploads/" -H 'Content-Length: 0' \\
@@ -218,59 +222,75 @@ def warm(work: Path, *, runs: int) -> dict[str, float]:
     return {f"{name}_seconds": statistics.median(values) for name, values in seconds.items() if values}
 
 
-def empty(work: Path, *, runs: int) -> dict[str, float]:
+def empty(work: Path, *, runs: int, requirements: str) -> dict[str, float]:
     """A project on torch that another machine has pushed, then a change of its code on a machine with nothing."""
     project = work / "torch"
     project.mkdir()
     (project / "cog.yaml").write_text(
         'build:\n  python_version: "3.11"\n  python_requirements: requirements.txt\nrun: "run.py:Runner"\n'
     )
-    (project / "requirements.txt").write_text("torch==2.13.0\n")
+    (project / "requirements.txt").write_text("\n".join(requirements.split()) + "\n")
     shutil.copy(ROOT / "examples" / "hello-world" / "run.py", project)
     cogsmith("lock", cwd=project, cache=work / "full")
-    found: dict[str, list[float]] = {"seconds": [], "megabytes_received": [], "megabytes_sent": []}
-    with registry(work) as host:
-        counter = Counter(host)
-        cogsmith("push", f"{counter.host}/team/torch:v1", cwd=project, cache=work / "full")
-        image = json.loads(
-            urllib.request.urlopen(
-                urllib.request.Request(
-                    f"http://{host}/v2/team/torch/manifests/v1",
-                    headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
-                )
-            ).read()
-        )
-        for number in range(runs):
-            with (project / "run.py").open("a") as file:
-                file.write(f"# {number}\n")
-            counter.up = counter.down = 0
-            cache = Path(tempfile.mkdtemp(dir=work))
-            found["seconds"].append(
-                timed(lambda: cogsmith("push", "--locked", f"{counter.host}/team/torch:v2", cwd=project, cache=cache))  # noqa: B023
-            )
-            found["megabytes_received"].append(counter.down / 1e6)
-            found["megabytes_sent"].append(counter.up / 1e6)
-        counter.close()
-    size = sum(layer["size"] for layer in image["layers"]) / 1e6
-    return {**{name: statistics.median(values) for name, values in found.items()}, "image_megabytes": size}
+    with registry(work) as host, contextlib.closing(Counter(host)) as counter:
+        pushed = f"{counter.host}/team/torch"
+        cogsmith("push", f"{pushed}:v1", cwd=project, cache=work / "full")
+        shutil.rmtree(work / "full")
+        accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+        address = urllib.request.Request(f"http://{host}/v2/team/torch/manifests/v1", headers=accept)
+        image = json.loads(urllib.request.urlopen(address).read())
+        found = {"image_megabytes": sum(layer["size"] for layer in image["layers"]) / 1e6}
+
+        def measured(name: str, action: Callable[[Path], object], *, times: int) -> None:
+            names = ("seconds", "megabytes_received", "megabytes_sent")
+            values: list[tuple[float, float, float]] = []
+            for number in range(times):
+                with (project / "run.py").open("a") as file:
+                    file.write(f"# {name} {number}\n")
+                machine = work / f"{name}{number}"
+                counter.up = counter.down = 0
+                seconds = timed(lambda: action(machine))  # noqa: B023
+                values.append((seconds, counter.down / 1e6, counter.up / 1e6))
+                shutil.rmtree(machine)
+            for what, column in zip(names, zip(*values, strict=True), strict=True):
+                found[f"{name}_{what}"] = statistics.median(column)
+
+        def ours(machine: Path) -> None:
+            cogsmith("push", "--locked", f"{pushed}:v2", cwd=project, cache=machine)
+
+        def theirs(machine: Path) -> None:
+            buildah = ["buildah", "--root", str(machine / "root"), "--runroot", str(machine / "run")]
+            (project / "Containerfile").write_text(f"FROM {pushed}:v1\nCOPY run.py /src/run.py\n")
+            build = ["bud", "--quiet", "--isolation", "chroot", "--tls-verify=false", "-t", f"{pushed}:v3", project]
+            run(*buildah, *build)
+            run(*buildah, "push", "--quiet", "--tls-verify=false", f"{pushed}:v3")
+            run(*buildah, "rmi", "--all", "--force")
+
+        measured("cogsmith", ours, times=runs)
+        if shutil.which("buildah"):
+            measured("buildah", theirs, times=1)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--megabytes", type=int, default=1700)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--requirements", default=TORCH, help="of the project of the third part (default: %(default)s)")
     parser.add_argument("--only", choices=["cold", "warm", "empty"])
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     for name in ("docker-registry", "curl", "skopeo", "buildah"):
         if shutil.which(name) is None:
             print(f"{name} is not installed", file=sys.stderr)
-    work = Path(tempfile.mkdtemp(prefix="bench-push-"))
+    # No underscores, as mkdtemp has: the folder becomes part of a reference, where buildah does not take them all.
+    work = Path(tempfile.gettempdir()) / f"benchpush{secrets.token_hex(6)}"
+    work.mkdir(mode=0o700)
     runs = arguments.runs
     parts: dict[str, Callable[[], dict[str, float]]] = {
         "cold": lambda: cold(work, megabytes=arguments.megabytes, runs=runs),
         "warm": lambda: warm(work, runs=runs),
-        "empty": lambda: empty(work, runs=runs),
+        "empty": lambda: empty(work, runs=runs, requirements=arguments.requirements),
     }
     try:
         found = {name: part() for name, part in parts.items() if arguments.only in (None, name)}
