@@ -7,6 +7,7 @@ import dataclasses
 import io
 import itertools
 import json
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -143,9 +144,9 @@ PIPELINES = [
             {},
             {
                 "destination": "registry.example:5000/me/model:1",
-                "folder": "models/mine",
+                "folder": "models/my own: one",
                 "executes": True,
-                "secrets": ("token", "my id"),
+                "secrets": ("token", "my id: #1"),
                 "install": "'cogsmith @ git+https://example.com/x'",
             },
         ),
@@ -188,7 +189,10 @@ def test_shells_understand_their_scripts() -> None:
         for system in ("gitlab", "github"):
             data = pipeline(system, spec).data  # type: ignore[arg-type]
             assert data is not None
-            for script in scripts(yaml.safe_load(data)):
+            lines = scripts(yaml.safe_load(data))
+            if system == "gitlab" and spec.folder != ".":
+                assert ["cd", spec.folder] in [shlex.split(line) for line in lines]
+            for script in lines:
                 done = subprocess.run(["bash", "-n", "-c", script], capture_output=True, text=True, check=False)
                 assert done.returncode == 0, script + done.stderr
 
