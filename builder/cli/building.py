@@ -166,6 +166,7 @@ def build_project(
             config=project.config,
             plan=plan,
             project=project.root,
+            texts=[project.requirements],
             settings=settings,
             store=store,
             console=console,

@@ -12,12 +12,12 @@ import click
 from packaging.utils import NormalizedName, canonicalize_name
 
 from builder.cli.build import check_platform
+from builder.cli.building import open_project
 from builder.cli.console import Console, say
 from builder.cli.locking import preferred_platform, read_lock, resolve, why_stale
-from builder.cli.options import BuildOptions
-from builder.cli.project import Project, find, get_plan, make_layers, scan_files
+from builder.cli.options import BuildOptions, project_options
+from builder.cli.project import Project, get_plan, make_layers, scan_files
 from builder.cli.settings import read
-from builder.config import FILE_NAME
 from builder.errors import LockError
 from builder.lock import Lock, dumps
 from builder.plan import BaseLayer, FilesLayer, PackagesLayer, RunLayer, layer_key
@@ -29,7 +29,6 @@ EVERYTHING = "*"
 
 @click.command(epilog="Example: cogsmith lock && git add pylock.cog.toml")
 @click.argument("project", default=".", type=click.Path(path_type=Path))
-@click.option("-f", "--file", default=FILE_NAME, show_default=True, help="Name of the configuration file.")
 @click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: linux/amd64).")
 @click.option("--check", is_flag=True, help="Only say what is stale, and exit with 1 if anything is.")
 @click.option(
@@ -44,27 +43,29 @@ EVERYTHING = "*"
 @click.option(
     "--cache-repo", metavar="REPOSITORY", help="Share wheels that are built from source through this repository."
 )
+@project_options
 @click.pass_context
 def lock(
     ctx: click.Context,
     *,
     project: Path,
-    file: str,
-    platform: str | None,
     check: bool,
     upgrade: tuple[str, ...],
     no_layers: bool,
-    cache_repo: str | None,
+    options: BuildOptions,
 ) -> None:
-    """Pin the base, the packages and the layers of PROJECT by hash in pylock.cog.toml."""
+    """Pin the base, the packages and the layers of PROJECT by hash in pylock.cog.toml.
+
+    What is said of the base here (`--base`, `--use-cog-base-image`) is to be said again where the lock is used.
+    """
     settings = read()
-    settings = dataclasses.replace(settings, cache_repo=settings.cache_repo if cache_repo is None else cache_repo)
-    console = Console()
-    found = find(project, file=file)
-    for warning in found.config.warnings:
-        console.warn(warning)
+    settings = dataclasses.replace(
+        settings, cache_repo=settings.cache_repo if options.cache_repo is None else options.cache_repo
+    )
+    console = Console(progress=options.progress)
+    found = open_project(project, options=options, settings=settings, console=console)
     old = _old(found, check=check, console=console)
-    wanted = check_platform(platform or (old.platform if old else preferred_platform(found, settings=settings)))
+    wanted = check_platform(options.platform or (old.platform if old else preferred_platform(found, settings=settings)))
     store = Store.open(settings.store_root)
     stale = ["there is no lock file"]
     if old is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import hashlib
 import os
@@ -17,8 +18,9 @@ from builder.cli.asking import opener
 from builder.cli.console import Console
 from builder.cli.project import Project
 from builder.cli.settings import Settings, debian_mirrors
+from builder.config import Config
 from builder.errors import CogsmithError, LockError
-from builder.lock import FILE_NAME, Lock, dumps, loads, quick
+from builder.lock import FILE_NAME, ImageBase, Lock, dumps, loads, quick
 from builder.plan import canonical_json
 from builder.store import Store
 
@@ -144,7 +146,7 @@ def resolve(
         report=console,
         ubuntu=settings.ubuntu_mirrors,
         open_image=opener(settings=settings, store=store, platform=platform, console=console),
-        open_builder=wheelhouse.opener(settings=settings, store=store, console=console),
+        open_builder=wheelhouse.opener(settings=settings, store=store, console=console, texts=[project.requirements]),
     )
     lock = resolve_project(
         project.config,
@@ -228,7 +230,7 @@ def why_stale(lock: Lock, *, project: Project, platform: str, store: Store | Non
     """Each way in which `lock` does not answer the project; empty when it does."""
     reasons = []
     if lock.config_hash != project.hash:
-        reasons.append("cog.yaml or the requirements changed")
+        reasons.append(_other_base(lock, project=project) or "cog.yaml or the requirements changed")
     if lock.platform != platform:
         reasons.append(f"it is for {lock.platform}, not {platform}")
     if lock.runtime_version != __version__:
@@ -238,6 +240,25 @@ def why_stale(lock: Lock, *, project: Project, platform: str, store: Store | Non
     if store is not None:
         reasons += _changed_inside(lock, project=project, store=store)
     return reasons
+
+
+def _other_base(lock: Lock, *, project: Project) -> str:
+    """Why a lock is for the same project on another base, if that is all; which one the command line says."""
+    own = project.config
+    named = lock.base.reference if isinstance(lock.base, ImageBase) else None
+    words = {None: "without `--base`", True: "with `--base cuda`", False: "with `--base debian`"}
+    for wish, text in words.items():
+        if _hash(project, dataclasses.replace(own, cuda_base=wish)) == lock.config_hash:
+            return f"it was locked {text}, and that is not what is asked for here"
+    if named and _hash(project, dataclasses.replace(own, base_image=named, cuda_base=None)) == lock.config_hash:
+        return f"it was locked on {named}: give `--use-cog-base-image` here, too"
+    if _hash(project, dataclasses.replace(own, base_image=None)) == lock.config_hash:
+        return "it was locked without `--use-cog-base-image`"
+    return ""
+
+
+def _hash(project: Project, config: Config) -> str:
+    return dataclasses.replace(project, config=config).hash
 
 
 def _build_id(store: Store) -> str:

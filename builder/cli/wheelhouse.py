@@ -35,7 +35,17 @@ if TYPE_CHECKING:
 class Building:
     """A `resolve.wheelhouse.Builder`: the environment of `lock`, in our sandbox."""
 
-    def __init__(self, config: Config, lock: Lock, *, settings: Settings, store: Store, console: Console) -> None:
+    def __init__(
+        self,
+        config: Config,
+        lock: Lock,
+        *,
+        settings: Settings,
+        store: Store,
+        console: Console,
+        texts: Sequence[str] = (),
+    ) -> None:
+        """`texts` (requirements) may hold URLs with the credentials of indexes."""
         from builder.compile import build_environment
 
         self._config = config
@@ -44,6 +54,7 @@ class Building:
         self._store = store
         self._console = console
         self.env = settings.env
+        self.texts = texts
         plan = build_environment(config, lock=lock, requires=(), remotes=(), epoch=settings.epoch)
         links = [chain_link(layer) for layer in plan.layers]
         self.identity = hashlib.sha256(canonical_json([links, lock.interpreter.version, settings.epoch])).hexdigest()
@@ -75,6 +86,7 @@ class Building:
             store=self._store,
             console=self._console,
             execution=execution,
+            texts=self.texts,
         )
         self._console.note(f"building a wheel of {job.name}")
         return wheel_build.build(
@@ -104,11 +116,11 @@ class Building:
             cache.keep_file(key, wheel, name=wheel.name)
 
 
-def opener(*, settings: Settings, store: Store, console: Console) -> OpenBuilder:
+def opener(*, settings: Settings, store: Store, console: Console, texts: Sequence[str]) -> OpenBuilder:
     """What opens the environment of a lock."""
 
     def open_builder(config: Config, lock: Lock) -> Building:
-        return Building(config, lock, settings=settings, store=store, console=console)
+        return Building(config, lock, settings=settings, store=store, console=console, texts=texts)
 
     return open_builder
 
@@ -124,6 +136,7 @@ def restore(
     console: Console,
     elsewhere: Container[str] = frozenset(),
     fresh: bool = False,
+    texts: Sequence[str] = (),
 ) -> None:
     """Have here what was built of the wheels of `lock`, where a layer of `plan` must be made of it.
 
@@ -139,7 +152,9 @@ def restore(
     for item in missing:
         if item.sha256 in wanted:
             _restore(item, name=wheels[item.sha256].name, lock=lock, project=project,
-                     builder=Building(config, lock, settings=settings, store=store, console=console),
+                     builder=Building(
+                         config, lock, settings=settings, store=store, console=console, texts=texts
+                     ),
                      store=store)  # fmt: skip
 
 
@@ -164,7 +179,9 @@ def _wanted(plan: Plan, *, store: Store, elsewhere: Container[str], fresh: bool)
 
 
 def _restore(item: Built, *, name: str, lock: Lock, project: Path, builder: Building, store: Store) -> None:
+    from builder.report import Quiet
     from builder.resolve import unbuilt, wheelhouse
+    from builder.resolve.indexes import uv_environment
     from builder.resolve.sessions import session_factory
 
     kept = builder.known(item.key)
@@ -178,7 +195,7 @@ def _restore(item: Built, *, name: str, lock: Lock, project: Path, builder: Buil
             store=store,
             scratch=scratch,
             env=builder.env,
-            new_session=session_factory(builder.env),
+            new_session=session_factory(uv_environment(builder.env, report=Quiet()), texts=builder.texts),
         )
         table = unbuilt.read_build_table(source)
         settings = {**wheelhouse.settings(source, table), "complete": True}

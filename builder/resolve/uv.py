@@ -93,7 +93,6 @@ def _workspace(index: str, lines: Sequence[str]) -> str:
 
 def program() -> str:
     """The path of uv: the one that came with us, else one on the `PATH`; `ResolveError` if there is none."""
-    """The path of uv: the one that came with us, else one on `PATH`."""
     import uv
 
     try:

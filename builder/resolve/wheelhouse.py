@@ -5,6 +5,7 @@ Starts no program of an image: who builds is handed in (`Builder`), for `cli` jo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from packaging.requirements import Requirement
 from packaging.tags import Tag
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from builder.errors import ResolveError
 from builder.frozen import frozen
@@ -136,11 +137,11 @@ class Wheelhouse:
 
     def _finish(self, key: str, *, job: Job, builder: Builder, into: Path) -> tuple[Path, bool]:
         """Build once more, for whether the same comes of it; remember and keep the first."""
-        (wheel,) = into.glob("*.whl")
+        wheel = _made(into, job=job)
         again = into / "again"
         again.mkdir()
         builder.build(job, into=again)
-        (other,) = again.glob("*.whl")
+        other = _made(again, job=job)
         sha256 = self._store.add_file(wheel)
         same = self._store.add_file(other) == sha256
         other.unlink()
@@ -185,6 +186,19 @@ class Wheelhouse:
             inside = path.is_relative_to(self._project.resolve())
             return path.relative_to(self._project.resolve()).as_posix() if inside else path.as_uri()
         return source.url if source.kind == "git" else without_user(source.url)
+
+
+def _made(folder: Path, *, job: Job) -> Path:
+    """The one wheel in `folder`; `ResolveError` if the backend left none there, or one without a name."""
+    found = list(folder.glob("*.whl"))
+    with contextlib.suppress(InvalidWheelFilename):
+        if len(found) == 1 and parse_wheel_filename(found[0].name):
+            return found[0]
+    raise ResolveError(
+        f"the build of `{job.name}` made no wheel with a name as the standard has it",
+        details=", ".join(path.name for path in found) or "it asked for more requirements instead, the second time",
+        hint="choose a version that has a wheel, or build the wheel elsewhere and list that",
+    )
 
 
 def build_requirements(
