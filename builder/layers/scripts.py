@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import dataclasses
 import re
 
 from builder.errors import LayerError
@@ -44,6 +45,17 @@ def entry_points(data: bytes, *, label: str) -> list[EntryPoint]:
                 raise LayerError(f"the command `{name!a}` of `{label}` is not a file name")
             points[name] = EntryPoint(name=name, module=match["module"], attribute=match["attribute"])
     return [points[name] for name in sorted(points)]
+
+
+def suited(points: list[EntryPoint], *, python: str) -> list[EntryPoint]:
+    """The scripts that installers make for Python `python` (`3.11`): pip's `pip3.N` names that one, and no other.
+
+    Wheels of pip up to 24.0 name the Python that built them, later ones none.  pip knows only itself here, uv every
+    wheel with a `pip3`; we do as uv.
+    """
+    kept = [point for point in points if not re.fullmatch(r"pip3\.\d+", point.name)]
+    own = [dataclasses.replace(point, name=f"pip{python}") for point in kept if point.name == "pip3"]
+    return sorted(kept + own, key=lambda point: point.name) if python else points
 
 
 def launcher(point: EntryPoint, *, interpreter: str) -> bytes:

@@ -21,7 +21,7 @@ from builder.layers.archive import Entry, read_archive
 from builder.layers.content import Content, Data, Deflated, FileSlice
 from builder.layers.files import relative
 from builder.layers.reader import Reader
-from builder.layers.scripts import entry_points, is_python_script, launcher, rewrite_shebang
+from builder.layers.scripts import entry_points, is_python_script, launcher, rewrite_shebang, suited
 from builder.layers.tar import Member, is_plain, sort_key
 
 INSTALLER = b"cogsmith\n"
@@ -41,7 +41,7 @@ packing.  Neither pip nor uv compare anything.
 class Scheme:
     """Where the parts of a wheel go, as member paths; parts without a place are left out.
 
-    `interpreter` is the absolute path that scripts start with.
+    `interpreter` is the absolute path that scripts start with, of Python `python` (`3.11`).
     """
 
     site: str
@@ -49,6 +49,7 @@ class Scheme:
     headers: str | None = None
     data: str | None = None
     interpreter: str = ""
+    python: str = ""
 
 
 class _Row(NamedTuple):
@@ -71,6 +72,7 @@ def venv_scheme(prefix: str, *, python: str) -> Scheme:
         headers=f"{root}/include/site/python{python}",
         data=root,
         interpreter=f"/{root}/bin/python",
+        python=python,
     )
 
 
@@ -106,6 +108,7 @@ def _install(wheel: Mapping[str, Any], *, path: Path, scheme: Scheme, epoch: int
         rows = _read_record(entries, info=info, reader=reader, label=label)
         points_file = entries.get(f"{info}/entry_points.txt")
         points = entry_points(_read(points_file, reader=reader, label=label), label=label) if points_file else []
+        points = suited(points, python=scheme.python)
         members: dict[str, Member] = {}
         record: dict[str, _Row] = {}
         launchers = {point.name for point in points}

@@ -9,7 +9,7 @@ from builder.frozen import frozen
 from builder.plan.canonical import canonical_json, to_plain
 from builder.plan.layers import BaseLayer, Layer
 
-LAYER_FORMAT = 2
+LAYER_FORMAT = 3
 """Version of the layer bytes (docs/design.md); part of every layer key, raised whenever any byte may change."""
 
 Compression: TypeAlias = Literal["gzip", "plain", "zstd"]

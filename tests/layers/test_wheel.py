@@ -175,6 +175,17 @@ def test_same_tree_as_installers(tool: str, tmp_path: Path) -> None:
     assert layer_tree(blob) == installed_tree(tool, [wheel], folder=tmp_path / "venv")
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_pip_is_named_after_the_python_of_the_image(old: bool, tmp_path: Path) -> None:
+    commands = "pip = demo:one\npip3 = demo:three\n" + ("pip3.10 = demo:old\nother3.10 = demo:other\n" if old else "")
+    wheel = write_wheel(tmp_path, {"demo.py": b"x = 1\n"}, entry_points=f"[console_scripts]\n{commands}")
+    _, blob = packed(*wheels_spec(wheel))
+    ours = layer_tree(blob)
+    found = {path for path in ours if path.startswith("bin/")}
+    assert found == {"bin/pip", "bin/pip3", "bin/pip3.11", *(["bin/other3.10"] if old else [])}
+    assert ours == installed_tree("uv", [wheel], folder=tmp_path / "venv")
+
+
 def test_two_wheels_with_the_same_file(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
