@@ -306,7 +306,10 @@ def _scratch(folder: Path) -> tuple[str, int]:
     with (_made(folder) / "sandbox.lock").open("a") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         for old in folder.glob("sandbox-*"):
-            lock = os.open(old, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                lock = os.open(old, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError:  # its supervisor has just removed it, or it is another user's
+                continue
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

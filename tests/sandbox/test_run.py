@@ -411,6 +411,13 @@ def test_an_unwritable_scratch_is_explained(box: Box) -> None:
         sandbox.run(box.spec("true", scratch=locked / "in"))
 
 
+def test_a_scratch_that_goes_while_it_is_looked_at(box: Box) -> None:
+    """As one does whose supervisor removes it: its name is listed, and nothing is there."""
+    box.scratch.mkdir(exist_ok=True)
+    (box.scratch / "sandbox-gone").symlink_to("nowhere")
+    assert sandbox.run(box.spec("true")) == 0
+
+
 def test_a_scratch_on_an_overlay(box: Box) -> None:
     """As in a container, whose home is an overlay and cannot be an upper directory: a tmpfs takes the writes."""
     script = """
