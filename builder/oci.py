@@ -73,6 +73,15 @@ def document(data: Any, *, media_type: str) -> Document:
     return Document(descriptor=Descriptor(media_type=media_type, digest=digest, size=len(raw)), data=raw)
 
 
+def image_index(parts: Sequence[tuple[Descriptor, str]]) -> Document:
+    """An index of images in this order, each with its platform (`linux/arm64`)."""
+    entries = []
+    for descriptor, platform in parts:
+        os_name, _, architecture = platform.partition("/")
+        entries.append({**descriptor.to_json(), "platform": {"architecture": architecture, "os": os_name}})
+    return document({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, media_type=INDEX)
+
+
 def platforms(index: dict[str, Any]) -> dict[str, Descriptor]:
     """The images of an index by `os/architecture[/variant]`, the first of each; attestations are left out.
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from builder import oci
-from builder.oci import PackedLayer
+from builder.oci import Descriptor, PackedLayer
 from builder.plan import Plan, title
 from builder.store import Store, StoredImage
+
+
+def index(images: Sequence[StoredImage], *, store: Store, name: str) -> Descriptor:
+    """Let `name` stand for all of these images, in this order; the index's descriptor."""
+    made = oci.image_index([(one.descriptor, one.platform) for one in images])
+    store.put(made.data)
+    store.set_image(name, made.descriptor)
+    return made.descriptor
 
 
 def image(plan: Plan, *, layers: Sequence[PackedLayer], store: Store, name: str) -> StoredImage:

@@ -40,14 +40,23 @@ def build(*, project: Path, tag: str | None, as_json: bool, quiet: bool, options
     console.note(f"Building {name} from {found.root / options.file}")
     store = Store.open(settings.store_root)
     with store.using(report=console):
-        wanted = platform_of(found, given=options.platform, settings=settings, store=store)
-        image = build_project(
-            found, settings=settings, store=store, console=console, options=options, tag=name, platform=wanted
-        )
-        deliver(image, settings=with_options(settings, options), store=store, console=console)
+        wanted = platforms_of(found, options=options, settings=settings, store=store)
+        images = [
+            build_project(
+                found, settings=settings, store=store, console=console, options=options, tag=name, platform=platform
+            )
+            for platform in wanted
+        ]
+        for image in images:
+            deliver(image, settings=with_options(settings, options), store=store, console=console)
+        name, digest = images[0].name, images[0].digest
+        if len(images) > 1:
+            from builder.backends import assemble
+
+            digest = assemble.index(images, store=store, name=name).digest
     console.close()
-    console.note(f"Image built as {image.name}")
-    say(json.dumps({"name": image.name, "digest": image.digest}) if as_json else image.digest)
+    console.note(f"Image built as {name}" + (f", for {' and '.join(wanted)}" if len(images) > 1 else ""))
+    say(json.dumps({"name": name, "digest": digest}) if as_json else digest)
 
 
 @click.command(cls=Command, epilog="Example: cogsmith plan --json examples/hello-world | jq '.layers[].reason'")
@@ -124,9 +133,21 @@ def platform_of(project: Project, *, given: str | None, settings: Settings, stor
     return check_platform(given or locking.default_platform(project, settings=settings, store=store))
 
 
+def platforms_of(project: Project, *, options: BuildOptions, settings: Settings, store: Store) -> tuple[str, ...]:
+    """What `--platform` says, one or several with commas between; else the one of the lock file, else the default."""
+    given = [part.strip() for part in (options.platform or "").split(",")]
+    if len(given) < 2:
+        return (platform_of(project, given=options.platform, settings=settings, store=store),)
+    if options.locked:
+        raise click.UsageError("a lock file is for one platform: `--locked` and several of them exclude each other")
+    return tuple(dict.fromkeys(check_platform(platform) for platform in given))
+
+
 def check_platform(platform: str) -> str:
     """A platform this release builds for; anything else is an error that lists them."""
     known = ("linux/amd64", "linux/arm64")
+    if "," in platform:
+        raise click.BadParameter("only `build` and `push` take several: name one", param_hint="--platform")
     if platform not in known:
         raise click.BadParameter(f"`{platform}` is none of {', '.join(known)}", param_hint="--platform")
     return platform

@@ -31,14 +31,14 @@ def image() -> None:
 
 def get(store: Store, reference: str) -> StoredImage:
     """The image, or an error that lists what there is."""
-    found = store.image(reference)
+    found = store.image(reference, platform=read().host_platform)
     if found is None:
         raise _absent(store, reference)
     return found
 
 
 def _absent(store: Store, reference: str) -> StoreError:
-    names = [image.name for image in store.images()]
+    names = list(dict.fromkeys(image.name for image in store.images()))
     more = f" and {len(names) - SHOWN} more (`cogsmith image ls`)" if len(names) > SHOWN else ""
     return StoreError(
         f"there is no image `{reference}` in {store.root}",
@@ -54,12 +54,14 @@ def list_(*, as_json: bool) -> None:
     """List the images."""
     images = Store.open(read().store_root).images()
     if as_json:
-        say(json.dumps([{"name": one.name, "digest": one.digest, "size": one.size} for one in images]))
+        say(
+            json.dumps(
+                [{"name": one.name, "digest": one.digest, "size": one.size, "platform": one.platform} for one in images]
+            )
+        )
         return
     rows = [("NAME", "DIGEST", "PLATFORM", "LAYERS", "SIZE")]
-    for one in images:
-        platform = f"{one.config.get('os', '')}/{one.config.get('architecture', '')}"
-        rows.append((one.name, one.digest[7:19], platform, str(len(one.layers)), size(one.size)))
+    rows += [(one.name, one.digest[7:19], one.platform, str(len(one.layers)), size(one.size)) for one in images]
     say(table(rows, right=frozenset({3, 4})))
 
 

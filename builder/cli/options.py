@@ -181,7 +181,11 @@ _PROJECT: list[Callable[[Any], Any]] = [
     click.option("--dockerfile", metavar="FILE", hidden=True, help="Not supported: name an image in build.base_image."),
 ]
 _BUILD: list[Callable[[Any], Any]] = [
-    click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: the lock's, or amd64)."),
+    click.option(
+        "--platform",
+        metavar="OS/ARCH",
+        help="linux/amd64 or linux/arm64 (default: the lock's, or amd64); `build` and `push` take both.",
+    ),
     click.option("--locked", is_flag=True, help="Refuse to build without a lock file that is up to date."),
     click.option(
         "--no-cache", is_flag=True, help="Run the commands of build.run again; resolve afresh without a lock."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.cli import locking, remote
+from builder.cli import remote
 from builder.cli.base import base_layers
 from builder.cli.building import build_project, open_project, with_options
 from builder.cli.console import Console, say
@@ -46,11 +46,15 @@ def push(*, image: str | None, stored: str | None, as_json: bool, quiet: bool, o
         if stored is not None:
             from builder.cli.image import get
 
-            found = get(store, stored)
-            target = Target(reference=remote.target_of(image or found.name))
+            images = store.images(stored) or [get(store, stored)]
+            target = Target(reference=remote.target_of(image or images[0].name))
         else:
-            found, target = _built(image, options=options, settings=settings, store=store, console=console)
+            images, target = _built(image, options=options, settings=settings, store=store, console=console)
+        found = images[0]
         console.note(f"Pushing to {target.reference}...")
+        if len(images) > 1:
+            _push_several(images, to=target.reference, settings=settings, store=store, console=console, as_json=as_json)
+            return
         if target.bundle:
             _push_bundle(found, target=target, settings=settings, store=store, console=console, as_json=as_json)
             return
@@ -70,40 +74,64 @@ def _built(
     settings: Settings,
     store: Store,
     console: Console,
-) -> tuple[StoredImage, Target]:
-    """The project's image and where it goes."""
+) -> tuple[list[StoredImage], Target]:
+    """The project's images, one for each platform, and where they go."""
     project = open_project(Path.cwd(), options=options, settings=settings, console=console)
     target = remote.push_target(project.config, given=given, settings=settings, now=dt.datetime.now(dt.UTC))
     name = target.reference.tagged if not target.bundle else f"{target.reference.name}:latest"
     console.note(f"Building {name} from {project.root / options.file}")
     repositories = [target.reference, *([parse(settings.cache_repo)] if settings.cache_repo else [])]
     elsewhere = Elsewhere(repositories=tuple(repositories), settings=settings)
-    platform = _checked(options.platform) or locking.default_platform(project, settings=settings, store=store)
-    image = build_project(
-        project,
-        settings=settings,
-        store=store,
-        console=console,
-        options=options,
-        tag=name,
-        platform=platform,
-        elsewhere=elsewhere,
-    )
-    if not elsewhere.still_has(image, store=store):
-        console.note("the registry no longer has all layers: building what it lost")
+    from builder.cli.build import platforms_of
+
+    images = []
+    for platform in platforms_of(project, options=options, settings=settings, store=store):
         image = build_project(
-            project, settings=settings, store=store, console=console, options=options, tag=name, platform=platform
+            project,
+            settings=settings,
+            store=store,
+            console=console,
+            options=options,
+            tag=name,
+            platform=platform,
+            elsewhere=elsewhere,
         )
-    console.note(f"Image built as {image.name}")
-    return image, target
+        if not elsewhere.still_has(image, store=store):
+            console.note("the registry no longer has all layers: building what it lost")
+            image = build_project(
+                project, settings=settings, store=store, console=console, options=options, tag=name, platform=platform
+            )
+        images.append(image)
+    if len(images) > 1:
+        from builder.backends import assemble
+
+        assemble.index(images, store=store, name=name)
+    console.note(f"Image built as {images[0].name}")
+    return images, target
 
 
-def _checked(platform: str | None) -> str | None:
-    if platform is None:
-        return None
-    from builder.cli.build import check_platform
+def _push_several(
+    images: list[StoredImage],
+    *,
+    to: Reference,
+    settings: Settings,
+    store: Store,
+    console: Console,
+    as_json: bool,
+) -> None:
+    """Images for several platforms, each by its digest, and an index of them under the tag."""
+    from builder.registry.push import push_index
 
-    return check_platform(platform)
+    for image in images:
+        part = dataclasses.replace(to, tag="", digest=image.digest)
+        _push(image, part, settings=settings, store=store, console=console, as_json=as_json)
+        console.note(f"  image  {to.name}@{image.digest} for {image.platform}")
+    index = push_index(images, to=to, access=remote.access(settings))
+    console.note(f"  index  {to.name}@{index.digest}")
+    if as_json:
+        say(json.dumps({"event": "index", "name": str(to), "digest": index.digest}))
+    else:
+        say(index.digest)
 
 
 def _push(

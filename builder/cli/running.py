@@ -92,7 +92,8 @@ class Place:
 
     def _found(self, reference: str) -> StoredImage:
         """The image of the store, else of the registry that the reference names."""
-        if self.store.image(reference) is None and parse(reference).registry:
+        wanted = self.settings.host_platform
+        if self.store.image(reference, platform=wanted) is None and parse(reference).registry:
             from builder.cli.pull import pull_image
 
             return pull_image(
@@ -100,7 +101,7 @@ class Place:
                 settings=self.settings,
                 store=self.store,
                 console=self.console,
-                platform=self.settings.host_platform,
+                platform=wanted,
             )
         return get(self.store, reference)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from builder.errors import ConfigError, RegistryError
 from builder.frozen import frozen
-from builder.oci import INDEX, Descriptor, Document, PackedLayer, document
+from builder.oci import Descriptor, Document, PackedLayer, image_index
 from builder.reference import Reference, parse
 from builder.registry import known
 from builder.registry.client import Access, Client
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PARALLEL = 5
 BASE_NAME = "org.opencontainers.image.base.name"
+_NOT_THIS_KIND = (400, 415, 422)
 _MISSING = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN")
 
 How: TypeAlias = Literal["present", "mounted", "sent", "copied"]
@@ -98,11 +99,7 @@ def push_image(
 
 def push_index(images: Sequence[StoredImage], *, to: Reference, access: Access) -> Descriptor:
     """Put an index of images that are in the repository under the tag of `to`; its descriptor."""
-    entries = []
-    for image in images:
-        platform = {"architecture": str(image.config["architecture"]), "os": str(image.config["os"])}
-        entries.append({**image.descriptor.to_json(), "platform": platform})
-    index = document({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, media_type=INDEX)
+    index = image_index([(image.descriptor, image.platform) for image in images])
     client = Client(to, access=access, actions="pull,push")
     put_manifest(client, index, pointer=client.reference.pointer_to(index.descriptor.digest))
     return index.descriptor
@@ -122,7 +119,10 @@ def put_manifest(client: Client, document: Document, *, pointer: str) -> request
     headers = {"Content-Type": document.descriptor.media_type}
     response = client.steadily("PUT", url, what=what, do="push", headers=headers, body=document.data)
     if response.status_code not in (200, 201, 202):
-        raise client.refused(response, what=what, do="push")
+        problem = client.refused(response, what=what, do="push")
+        if problem.status in _NOT_THIS_KIND and b"+zstd" in document.data:
+            problem.hint = "it may take no layers in zstd: build with `--compression gzip`"
+        raise problem
     said = response.headers.get("Docker-Content-Digest", "")
     if not said:
         said = digest_of(

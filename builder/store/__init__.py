@@ -218,10 +218,10 @@ class Store:
         return image
 
     def images(self, reference: str = "") -> list[StoredImage]:
-        """All images by name, or all that one name stands for.  Those that cannot be read are left out."""
+        """All images by name, those that cannot be read left out; or those that one name stands for, in order."""
         found, entries = [], images.read_index(self.root)
         for entry in [e for e in (images.find(entries, reference),) if e] if reference else entries:
-            with contextlib.suppress(StoreError):
+            with contextlib.suppress(*() if reference else (StoreError,)):
                 parts = images.parts(entry, read=self.read_blob)
                 found += [images.load(one, read=self.read_blob) for one in parts]
         return found if reference else sorted(found, key=lambda image: image.name)

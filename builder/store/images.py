@@ -126,13 +126,14 @@ def parts(entry: dict[str, Any], *, read: Callable[[str], bytes]) -> list[dict[s
     name = name_of(entry)
     try:
         found = json.loads(read(str(entry["digest"])))["manifests"]
-        return [{**dict(one), "annotations": {REF_NAME: name}} for one in found]
-    except (ValueError, KeyError, TypeError) as problem:
+        images = [one for one in found if (one.get("platform") or {}).get("os") != "unknown"]  # attestations are none
+        return [{**dict(one), "annotations": {REF_NAME: name}} for one in images]
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise StoreError(f"the index `{name or entry.get('digest')}` is damaged: {problem!r}") from problem
 
 
 def for_platform(entries: list[dict[str, Any]], *, platform: str) -> dict[str, Any]:
-    """Of the images of an index that for a platform, the first if none is asked for; one alone is for whom it may be."""
+    """Of the images of an index that for a platform, the first if none is asked for; one alone is for any."""
     if not entries:
         raise StoreError("an index without images is no image", hint="remove it: `cogsmith image rm NAME`")
     known = [_platform(entry) for entry in entries]
