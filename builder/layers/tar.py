@@ -5,11 +5,10 @@ Pure: turns members into headers and puts them in order; reads and writes nothin
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 import zlib
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from builder.errors import LayerError
 from builder.layers.content import Content
@@ -42,8 +41,7 @@ _NO_DEVICE = b"0000000\0" * 2
 _NO_CHECKSUM = b" " * 8
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(NamedTuple):
     """One entry of a layer.
 
     `path` is relative to the image's root, `/`-separated, without a leading or trailing slash.  `mode` holds
@@ -156,9 +154,9 @@ def _link_backwards(by_path: dict[str, Member]) -> None:
     for target_path, links in groups.items():
         file = by_path[target_path]
         first, *rest = sorted([target_path, *links], key=sort_key)
-        by_path[first] = dataclasses.replace(file, path=first)
+        by_path[first] = file._replace(path=first)
         for path in rest:
-            by_path[path] = dataclasses.replace(file, path=path, type="hardlink", linkname=first, content=None)
+            by_path[path] = file._replace(path=path, type="hardlink", linkname=first, content=None)
 
 
 def header(member: Member) -> bytes:
