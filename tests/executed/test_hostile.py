@@ -51,7 +51,8 @@ def groups() -> list[str]:
 def nothing_is_left(store: Store) -> object:
     before = mounts()
     yield
-    elsewhere = tempfile.gettempdir()  # where other tests, at the same time, mount things of their own
+    # Other tests and programs mount things of their own at the same time, in folders of theirs.
+    elsewhere = (tempfile.gettempdir(), "/run/", "/var/lib/", "/home/", str(Path.home()))
     assert not [m for m in mounts() if m not in before and (str(store.root) in m or not m.startswith(elsewhere))]
     assert not [path for path in (store.root / "tmp").iterdir() if path.is_dir()]
 
@@ -61,7 +62,7 @@ def test_daemons_end_with_the_command(store: Store, base: BaseLayer) -> None:
     step = f"setsid sh -c 'sleep {token} & sleep {token}' >/dev/null 2>&1 & (setsid sleep {token} &); echo > /done"
     (layer,) = make(plan_of(base, step), store=store)
     assert list(tar_of(layer, store=store)) == ["done"]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while processes(token) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert processes(token) == []
@@ -71,12 +72,14 @@ def test_the_number_of_processes_is_limited(store: Store, base: BaseLayer, monke
     monkeypatch.setattr(sandboxed, "PROCESSES", 40)
     if os.geteuid() == 0 and not any(os.access(path, os.W_OK) for path in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup")):
         pytest.skip("no control groups to limit root with")
-    bomb = "i=0; while [ $i -lt 120 ]; do sleep 77 & i=$((i+1)); done; echo all of them > /all"
+    bomb = "cat /proc/self/cgroup; i=0; while [ $i -lt 120 ]; do sleep 77 & i=$((i+1)); done; echo all of them > /all"
     report = Lines()
     with pytest.raises(BackendError):
         make(plan_of(base, f"{bomb}; test -e /all"), store=store, report=report)
     assert any("fork" in line.lower() for line in report.lines), report.lines
-    assert [group for group in groups() if str(os.getpid()) in group] == []
+    group = re.search(r"cogsmith-\d+", "\n".join(report.lines))
+    assert group or os.geteuid() != 0
+    assert [path for path in groups() if group and path.endswith(group[0])] == []
     make(plan_of(base, "i=0; while [ $i -lt 10 ]; do sleep 0 & i=$((i+1)); done; wait"), store=store)
 
 
@@ -159,7 +162,9 @@ def test_the_step_is_in_name_spaces_of_its_own_without_a_machines_capabilities(s
     left = set()
     for path in Path("/proc").glob("[0-9]*/ns/*"):
         with contextlib.suppress(OSError):
-            left.add((path.name, os.readlink(path).partition("[")[2].rstrip("]")))
+            # A number that is free again may at once be that of another test's name space.
+            if str(store.root) in (path.parents[1] / "mountinfo").read_text():
+                left.add((path.name, os.readlink(path).partition("[")[2].rstrip("]")))
     assert not inside & left  # nobody holds them any more
 
 

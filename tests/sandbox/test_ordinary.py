@@ -18,6 +18,7 @@ LEFT_OUT = (
     "test_outputs.py",
     "test_same.py",
     "test_commands.py",
+    "test_foreign_lock.py",
     "test_handover.py",
     "test_large_answer.py",
     "test_podman.py",
