@@ -35,8 +35,7 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 TIMEOUT = (15.0, 60.0)
 """Seconds to connect, and between two pieces of a body."""
 
-_CHUNK = 1 << 18
-_LONGEST_WAIT = 60.0
+_CHUNK, _LONGEST_WAIT = 1 << 18, 60.0
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _BROKE = "the connection broke"
 _OFFLINE_HINT = (
@@ -44,10 +43,11 @@ _OFFLINE_HINT = (
     " network (or check `HTTPS_PROXY`, `NO_PROXY` and `REQUESTS_CA_BUNDLE`)"
 )
 _REPLACED_HINT = "if the file was replaced on purpose, make the lock anew"
-_SUPERSEDED_HINT = (
-    "Debian removes versions that are superseded: run `cogsmith lock` again, or name a snapshot mirror, which keeps"
-    " them, in COGSMITH_DEBIAN_MIRROR"
-)
+_GONE_HINTS = {
+    ".deb": "Debian removes versions that are superseded: run `cogsmith lock` again, or name a snapshot mirror, which"
+    " keeps them, in COGSMITH_DEBIAN_MIRROR",
+    ".whl": "the index has the file no more: `cogsmith lock --upgrade=NAME` takes another version",
+}
 
 
 @frozen
@@ -217,7 +217,7 @@ def _local(remote: Remote, *, store: Store) -> Path | None:
     raise FetchError(
         f"could not get `{remote.name}`",
         details="\n".join(problems),
-        hint=_SUPERSEDED_HINT if gone and remote.name.endswith(".deb") else _REPLACED_HINT,
+        hint=_GONE_HINTS.get(remote.name[-4:], _REPLACED_HINT) if gone else _REPLACED_HINT,
     )
 
 
@@ -394,7 +394,7 @@ def _error(wanted: Wanted, *, problems: Sequence[tuple[Source, _Trouble]]) -> Fe
         hint = _OFFLINE_HINT
     elif any(trouble.content for _, trouble in problems):
         hint = "the file was replaced, or something on the way changes it; if that is intended, make the lock anew"
-    elif wanted.name.endswith(".deb") and any(trouble.gone for _, trouble in problems):
-        hint = _SUPERSEDED_HINT
+    elif any(trouble.gone for _, trouble in problems):
+        hint = _GONE_HINTS.get(wanted.name[-4:])
     lines = [f"{source.shown}: {trouble.reason}" for source, trouble in problems]
     return FetchError(f"could not download `{wanted.name}`", details="\n".join(lines), hint=hint)

@@ -78,10 +78,14 @@ def convert(
 
 
 def attempt(
-    argv: Sequence[str | os.PathLike[str]], *, env: Mapping[str, str] | None = None, stdin: bytes = b""
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
 ) -> tuple[int, bytes, bytes]:
     """Run a program whose failure is an answer too: exit code, output, standard error.  May raise `OSError`."""
-    done = subprocess.run(list(argv), input=stdin, capture_output=True, env=env, check=False)
+    done = subprocess.run(list(argv), input=stdin, capture_output=True, env=env, cwd=cwd, check=False)
     return done.returncode, done.stdout, done.stderr
 
 

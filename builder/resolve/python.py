@@ -103,6 +103,7 @@ def resolve_python(
                     env=environment,
                     keep=keep,
                     only_from=only_from,
+                    report=report,
                 )
             except ResolveError as problem:
                 name = uv.without_wheel(problem)

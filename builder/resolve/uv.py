@@ -17,12 +17,15 @@ from packaging.utils import canonicalize_name
 
 from builder import process
 from builder.errors import ResolveError
+from builder.report import Quiet, Report
 from builder.resolve.requirements import SOURCE_HINT
 from builder.resolve.wheels import UnsatisfiableError
 
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 _GLIBC_MINORS = (17, 28, *range(31, 41))
 """Those of `manylinux_2_*` that uv takes as a platform."""
+
+_YANKED = re.compile(r"(?m)^warning: `([^`]+)` is yanked(?: \(reason: \"([^\n]*)\"\))?")
 
 _WORKSPACE = '[project]\nname = "scratch"\nversion = "0"\n[tool.uv.workspace]\n'
 _LOCK_HINT = "a complete lock needs no index: `cogsmith lock` where there is a network, and keep pylock.cog.toml"
@@ -57,12 +60,14 @@ def compile_lock(
     keep: Mapping[str, str] | None = None,
     only_from: tuple[str, Sequence[str]] | None = None,
     source: str = "",
+    report: Report | None = None,
 ) -> dict[str, Any]:
     """The `pylock.toml` document that uv makes of `requirements`; `ResolveError` where it cannot.
 
     `scratch` is an empty folder for the files uv is handed.  `keep` maps names to preferred versions.  `only_from` is
     the URL of an index and further requirements (PEP 508) that are looked for there and nowhere else.  With `source`, a
-    name, its sources are looked for instead of wheels; nothing is built for it.
+    name, its sources are looked for instead of wheels; nothing is built for it.  `report` is told of versions that are
+    yanked, and were asked for by their very number or were there before.
     """
     lock = scratch / "pylock.toml"
     (scratch / "requirements.in").write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
@@ -72,13 +77,26 @@ def compile_lock(
     command = [
         *(program(), "pip", "compile", *inputs, "--output-file", lock.name, "--format", "pylock.toml"),
         *(("--no-deps", "--no-binary", source) if source else ("--only-binary", ":all:")),
-        *("--no-header", "--no-annotate", "--quiet", "--python", sys.executable),
+        *("--no-header", "--no-annotate", "--python", sys.executable),
         *arguments,
     ]
     # uv takes settings from the nearest workspace above its folder: this one has none.  The user's own stay in force.
     workspace = _workspace(*only_from) if only_from else _WORKSPACE
     (scratch / "pyproject.toml").write_text(workspace, encoding="utf-8")
-    process.run(command, purpose="resolve the Python packages", cwd=scratch, env=env, error=ResolveError)
+    try:
+        code, _, said = process.attempt(command, cwd=scratch, env=env)
+    except OSError as problem:
+        raise ResolveError(
+            f"could not start uv: {problem.strerror}", details=command[0], hint="install cogsmith again: it brings uv"
+        ) from problem
+    if code:
+        raise ResolveError(
+            "could not resolve the Python packages", details=process.explain(command, code, said, cwd=scratch)
+        )
+    report = report or Quiet()
+    for name, why in _YANKED.findall(said.decode(errors="replace")):
+        because = f" ({why})" if why else ""
+        report.warn(f"`{name}` is yanked, its publisher took it back{because}: better ask for another version")
     return tomllib.loads(lock.read_text(encoding="utf-8"))
 
 
@@ -158,6 +176,16 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         r"network (?:was|is) disabled|not found in the cache",
         "the Python packages cannot be resolved without a network",
         _LOCK_HINT,
+    ),
+    (
+        r"Failed to fetch: `?(?P<name>\S+?)`?\n.*(?:404|410)",
+        "the index lists a file that is gone: {name}",
+        "ask for another version, or look in another index; whoever keeps the index should list what is there",
+    ),
+    (
+        r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\S* (?:was|were) yanked",
+        "of `{name}` there are only versions that are yanked, which their publisher took back",
+        "ask for one of them by its very number (`NAME==VERSION`) to have it all the same",
     ),
     (
         r"401 Unauthorized|403 Forbidden|[Mm]issing credentials|valid authentication",
