@@ -19,7 +19,7 @@ from builder.store import Store
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group(cls=Group, epilog="Example: cogsmith emit containerfile -o context && buildah bud context")
+@click.group(cls=Group, epilog="Example: cogsmith emit containerfile -o ../context && buildah bud ../context")
 def emit() -> None:
     """Write what other tools build the same image from: nothing of it needs Cogsmith, or it is CI that calls it."""
 
@@ -36,7 +36,9 @@ BASE = click.option("--from-image", metavar="IMAGE", help="Build on this image i
 KANIKO_IMAGE = click.option("--kaniko-image", metavar="IMAGE", help="The image that Kaniko's executor comes from.")
 
 
-@emit.command(cls=Command, epilog="Example: cogsmith emit containerfile -o context && buildah bud -t my-model context")
+@emit.command(
+    cls=Command, epilog="Example: cogsmith emit containerfile -o ../context && buildah bud -t my-model ../context"
+)
 @_common
 @BASE
 @build_options
@@ -49,7 +51,7 @@ def containerfile(*, project: Path, output: Path, from_image: str | None, option
     console = Console(progress=options.progress)
     store = Store.open(settings.store_root)
     with store.using(report=console):
-        found = gather(project, options=options, settings=settings, store=store, console=console)
+        found = gather(project, output=output, options=options, settings=settings, store=store, console=console)
         files = build_context(found, base=from_image, settings=settings, store=store, console=console)
         write_folder(files, folder=output, epoch=found.plan.epoch)
     console.close()
@@ -58,7 +60,7 @@ def containerfile(*, project: Path, output: Path, from_image: str | None, option
 
 @emit.command(
     cls=Command,
-    epilog="Example: cogsmith emit kubernetes --destination registry.example.com/me/model --context pvc:work -o job",
+    epilog="Example: cogsmith emit kubernetes --destination registry.example.com/me/model --context pvc:work -o ../job",
 )
 @_common
 @click.option("--destination", multiple=True, metavar="REFERENCE", help="Where Kaniko pushes the image; repeatable.")
@@ -100,7 +102,7 @@ def kubernetes(
     console = Console(progress=options.progress)
     store = Store.open(settings.store_root)
     with store.using(report=console):
-        found = gather(project, options=options, settings=settings, store=store, console=console)
+        found = gather(project, output=output, options=options, settings=settings, store=store, console=console)
         destinations = destination or tuple(filter(None, [found.project.config.image]))
         if not destinations:
             raise ConfigError(
@@ -134,7 +136,7 @@ def kubernetes(
     console.note(f"{output}: kubectl apply -f {output / 'job.yaml'} (README.md says what it needs once)")
 
 
-@emit.command(cls=Command, epilog="Example: cogsmith emit nix -o flake && nix build path:./flake")
+@emit.command(cls=Command, epilog="Example: cogsmith emit nix -o ../flake && nix build path:../flake")
 @_common
 @click.option("--nixpkgs", is_flag=True, help="Let nixpkgs' Python run the packer instead of one in the folder.")
 @build_options

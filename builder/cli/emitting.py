@@ -21,6 +21,7 @@ from builder.errors import ConfigError, FetchError
 from builder.frozen import frozen
 from builder.lock import DebianBase, Lock
 from builder.plan import DebianLayer, InterpreterLayer, Plan, Remote, title
+from builder.resolve.source import is_part
 from builder.store import Store
 
 
@@ -37,13 +38,17 @@ class Gathered:
 def gather(
     folder: Path,
     *,
+    output: Path,
     options: BuildOptions,
     settings: Settings,
     store: Store,
     console: Console,
     nixpkgs: bool = False,
 ) -> Gathered:
-    """Lock and plan of the project of `folder`; nothing is made yet.  `nixpkgs`: whoever builds has one."""
+    """Lock and plan of the project of `folder`; nothing is made yet.  `nixpkgs`: whoever builds has one.
+
+    Says so if what goes to `output` will be part of the project.
+    """
     settings = with_options(settings, options)
     project = open_project(folder, options=options, settings=settings, console=console)
     if not nixpkgs:
@@ -58,6 +63,12 @@ def gather(
         fresh=options.fresh,
     )
     scanned = scan_files(project, store=store)
+    root, place = project.root.resolve(), output.resolve()
+    if place.is_relative_to(root) and place != root and is_part(root, place.relative_to(root).as_posix()):
+        console.warn(
+            f"`{output}` lies in the project and will be in the next image: name a folder beside it, or in `.cog`, with"
+            " `-o`; or add it to `.dockerignore`"
+        )
     # Other tools unpack gzip, wherever they run.
     plain = dataclasses.replace(options, compression="gzip")
     plan = get_plan(project, lock=lock, files=scanned, settings=settings, options=plain)

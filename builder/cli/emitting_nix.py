@@ -32,7 +32,9 @@ def write_flake(
     console: Console,
 ) -> None:
     """Write the folder for the project; `ConfigError` for one that Nix could not build."""
-    found = gather(project, options=options, settings=settings, store=store, console=console, nixpkgs=nixpkgs)
+    found = gather(
+        project, output=folder, options=options, settings=settings, store=store, console=console, nixpkgs=nixpkgs
+    )
     plan = found.plan
     known, executed = _known(plan, store=store)
     if len(known) < len(plan.locked) or not plan.locked:

@@ -57,6 +57,15 @@ def scan(root: Path, *, hash_file: HashFile, rules: ignore.Ignore | None = None)
     return Source(entries=tuple(entries))
 
 
+def is_part(root: Path, path: str) -> bool:
+    """Whether what is, or will be, at `path` (relative, `/`-separated) is part of the project `root`."""
+    rules, matched, out = _rules(root), None, False
+    parts = path.split("/")
+    for number in range(1, len(parts) + 1):
+        out, matched = rules.match("/".join(parts[:number]), matched)
+    return not out and parts[0] != _OWN_FOLDER
+
+
 def split_large(
     source: Source, *, large: int = LARGE, most: int = MAX_LARGE
 ) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:

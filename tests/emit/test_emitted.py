@@ -56,8 +56,9 @@ def test_the_program(cogsmith: Cogsmith, emitted: Path, locked_hello: Path, tmp_
     assert '"--label=run.cog.config={' in job
     emitted_too = tmp_path / "job" / "context"
     assert (emitted_too / "SHA256SUMS").read_bytes() == (emitted / "SHA256SUMS").read_bytes()
-    too_large = cogsmith("emit", "kubernetes", *to, "-o", tmp_path / "map", project, ok=False)
+    too_large = cogsmith("emit", "kubernetes", *to, "-o", project / "map", project, ok=False)
     assert "a ConfigMap holds 1 MiB at most" in too_large.err
+    assert "lies in the project and will be in the next image" in too_large.err
     nowhere = cogsmith("emit", "kubernetes", "-o", tmp_path / "map", project, ok=False)
     assert "where is the image to be pushed?" in nowhere.err
     small = cogsmith(

@@ -11,7 +11,7 @@ import pytest
 
 from builder.errors import LayerError
 from builder.plan import Entry
-from builder.resolve.source import LARGE, Source, scan, split_large
+from builder.resolve.source import LARGE, Source, is_part, scan, split_large
 
 
 def sha256(path: Path, stat: os.stat_result) -> str:
@@ -94,6 +94,12 @@ def test_dockerignore(tmp_path: Path) -> None:
     )
     # the folders above what is brought back come with it; the others do not
     assert paths(tmp_path) == [".dockerignore", "data", "data/keep", "data/keep/me", "m", "m/a.py"]
+
+
+def test_what_will_be_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / ".dockerignore").write_text("out/*\n!out/kept\n")
+    paths = ("new", "a/b/c", "out/new", "out/kept", ".cog", ".cog/context", "a/.cog")
+    assert [path for path in paths if is_part(tmp_path, path)] == ["new", "a/b/c", "out/kept", "a/.cog"]
 
 
 def test_ignored_files_are_not_hashed_nor_need_be_readable(tmp_path: Path) -> None:
