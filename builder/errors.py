@@ -83,6 +83,9 @@ class RegistryError(CogsmithError):
 
     exit_code = 10
 
+    status: int | None = None
+    """The HTTP status of the answer that this is about, if it is about one."""
+
 
 class LockError(CogsmithError):
     """The lock file is malformed, stale or incomplete."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builder.cli import remote
-from builder.cli.console import say, size, table
+from builder.cli.console import Console, say, size, table
 from builder.cli.group import Command
 from builder.cli.settings import read
 from builder.errors import RegistryError
@@ -17,6 +17,8 @@ from builder.reference import parse
 if TYPE_CHECKING:
     from builder.registry.browse import Remote
 
+LIMIT = 100
+"""Tags that `list` looks at, unless told otherwise: some registries count each as a pull."""
 BASE_NAME = "org.opencontainers.image.base.name"
 LONG = ("run.cog.openapi_schema", "run.cog.config", "run.cog.pip_freeze", "org.cogmodel.openapi_schema")
 """Labels that hold documents: shown in parts, or with `--json`."""
@@ -25,15 +27,43 @@ LONG = ("run.cog.openapi_schema", "run.cog.config", "run.cog.pip_freeze", "org.c
 @click.command("list", cls=Command, epilog="Example: cogsmith list r8.im/your-username/your-model")
 @click.argument("repository")
 @click.option("--platform", metavar="OS/ARCH", default="linux/amd64", help="Which image of an index to look at.")
+@click.option(
+    "-n",
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=LIMIT,
+    show_default=True,
+    help="Look at the last N tags, as one counts; 0: at all.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print all tags alone, and look at none of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_(*, repository: str, platform: str, as_json: bool) -> None:
-    """List the tags of REPOSITORY: digest, size, Cog's version, when it was made."""
+def list_(*, repository: str, platform: str, limit: int, quiet: bool, as_json: bool) -> None:
+    """List the tags of REPOSITORY: digest, size, Cog's version, when it was made.
+
+    Of each, the manifest and the configuration are read, which some registries count as pulls.
+    """
     from builder.registry.browse import look_at_all, tags
 
     reference = parse(repository)
     access = remote.access(read())
     names = [reference.tag] if reference.tag else tags(reference, access=access)
-    found = look_at_all(reference, names, platform=platform, access=access)
+    if quiet:
+        for line in [json.dumps([{"tag": name} for name in names], indent=2)] if as_json else names:
+            say(line)
+        return
+    console = Console()
+    left, names = (names[:-limit], names[-limit:]) if limit else ([], names)
+    found = look_at_all(
+        reference,
+        names,
+        platform=platform,
+        access=access,
+        advance=lambda done: console.block([f"looked at {done} of {len(names)} tags"]),
+    )
+    console.block([])
+    if left:
+        console.note(f"{len(left)} tags more: `--limit 0` looks at all of them, `--quiet` names them")
     if as_json:
         say(json.dumps([_row(name, one) for name, one in found.items()], indent=2))
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.errors import RegistryError
 from builder.fetch import network_problem
+from builder.registry import hosts
 
 if TYPE_CHECKING:
     import requests
@@ -18,36 +19,45 @@ if TYPE_CHECKING:
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
 
+TOO_MANY = 429
+
 LONGEST_WAIT = 60.0
 """Seconds, whatever `Retry-After` says."""
 
 _HINTS = {
     400: "if the registry is an old one or a proxy, it may not know this kind of image: see its log",
-    401: "log in: `cogsmith login {registry}`",
-    403: "the account may not do this: log in as another, `cogsmith login {registry}`, or ask for the permission",
+    401: "log in: {log_in}",
+    403: "the account may not do this, or its login has run out: ask for the permission, or log in: {log_in}",
     404: "check the spelling; a private repository also looks like this to whoever is not logged in",
     405: "this registry only reads, or is a mirror: push to the registry itself",
     413: "something in front of the registry limits requests: set COG_PUSH_DEFAULT_CHUNK_SIZE and"
     " COG_PUSH_MULTIPART_THRESHOLD (bytes) lower",
-    429: "the registry limits requests: log in, or wait",
+    415: "it takes no manifests or layers of this kind: build with `--compression gzip`, or ask who runs it",
+    429: "the registry limits requests: log in ({log_in}), or wait",
     507: "the registry's storage is full: free some there",
 }
 _WHERE = {"get": "from", "push": "to"}
+_NO_REPOSITORY = "make the repository there first, if this registry makes none by itself, and check the spelling"
 _REASONS = {401: "it wants credentials", 403: "it refuses", 404: "it has none", 429: "too many requests"}
 _OFFLINE = "is the registry's name right, and is there a network (check HTTPS_PROXY, NO_PROXY and COG_CA_CERT)?"
 _TROUBLE = "the registry is in trouble, which its log explains (a full disk looks like this): try again later"
 
 
-def refusal(response: requests.Response, *, what: str, do: str, registry: str) -> RegistryError:
+def refusal(response: requests.Response, *, what: str, do: str, registry: str, repository: str = "") -> RegistryError:
     """The error for an answer that is not a success; `do` completes "could not ..."."""
-    status = response.status_code
+    status, details = response.status_code, errors_of(response)
     reason = _REASONS.get(status, f"HTTP status {status} {response.reason or ''}".rstrip())
     hint = _TROUBLE if status >= 500 and status != 507 else _HINTS.get(status, _HINTS[400])
-    return RegistryError(
+    if status == 404 and do == "push" and "UPLOAD_UNKNOWN" not in details:
+        how = hosts.create(registry, repository=repository)
+        hint = f"make the repository there first: {how}" if how else _NO_REPOSITORY
+    error = RegistryError(
         f"could not {do} {what} {_WHERE.get(do, 'at')} `{registry}`: {reason}",
-        details=errors_of(response) or None,
-        hint=hint.format(registry=registry),
+        details=details or None,
+        hint=hint.replace("{log_in}", hosts.log_in(registry)),
     )
+    error.status = status
+    return error
 
 
 def is_loopback(host: str) -> bool:
@@ -115,7 +125,17 @@ def errors_of(response: requests.Response) -> str:
         errors = document["errors"]
         return "\n".join(_words(error) for error in errors)
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return _first_line(response)
+
+
+def _first_line(response: requests.Response) -> str:
+    if not response.headers.get("Content-Type", "").startswith("text/plain"):
+        return ""  # pages of HTML say nothing to anybody
+    try:
+        lines = response.content[:2000].decode(errors="replace").strip().splitlines()
+    except OSError:
         return ""
+    return re.sub(r"[^ -~]", "?", lines[0])[:300] if lines else ""
 
 
 def _words(error: Mapping[str, Any]) -> str:

@@ -214,7 +214,7 @@ class Client:
 
     def refused(self, response: requests.Response, *, what: str, do: str = "get") -> RegistryError:
         """The error for an answer that is not a success."""
-        return refusal(response, what=what, do=do, registry=self.registry)
+        return refusal(response, what=what, do=do, registry=self.registry, repository=self.reference.repository)
 
     def _session(self) -> Any:
         if not hasattr(self._local, "session"):

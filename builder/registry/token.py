@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from builder.errors import RegistryError
 from builder.fetch import network_problem
 from builder.frozen import frozen
+from builder.registry import hosts
 from builder.registry.answers import errors_of, is_loopback
 from builder.registry.auth import Challenge, Credentials
 
@@ -100,7 +101,7 @@ def ask_token(
         raise RegistryError(
             f"`{registry}` gave no token: HTTP status {response.status_code}",
             details=errors_of(response) or None,
-            hint=f"log in: `cogsmith login {registry}`",
+            hint=f"log in: {hosts.log_in(registry)}",
         )
     try:
         answer = json.loads(content)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from builder.errors import RegistryError
 from builder.fetch import TIMEOUT
 from builder.frozen import frozen
+from builder.registry import hosts
 from builder.registry.answers import PASSING, in_words, may_pass, retry_after
 from builder.registry.client import Client
 from builder.registry.session import BLOCK
@@ -29,6 +30,8 @@ _SLOWEST = 10_000_000
 """Bytes a second that a registry's storage is thought to move at least."""
 _GONE = {400, 404, 410, 416}
 """Answers to a request for an upload's state that mean: there is no such upload any more."""
+_NO_CHUNKS = {405, 501}
+"""Answers to a chunk that mean: not in this way."""
 
 
 @frozen
@@ -116,6 +119,10 @@ class _Upload:
         self._offset = 0
         self._remembered = self._unsure = bool(self._location)
         self._put_once = False
+        self._refusals = 0
+        host = hosts.host_of(client.registry)
+        if host is not None and host.whole:
+            self._in_one_piece()
 
     def run(self) -> Outcome:
         """Attempts, until one succeeds or too many in a row have brought nothing."""
@@ -209,7 +216,10 @@ class _Upload:
         response = self._send("PATCH", self._location, headers=headers, part=part)
         if response.status_code == 413 and self._chunk > _LEAST_CHUNK:
             self._smaller(response)
-        if response.status_code in _GONE:
+        if response.status_code in _GONE | _NO_CHUNKS:
+            self._refusals += 1
+            if self._refusals > 2 or response.status_code in _NO_CHUNKS:
+                self._in_one_piece()
             raise _Broken(self._refused(response))
         if response.status_code not in (201, 202, 204):
             raise self._refused(response)
@@ -289,6 +299,12 @@ class _Upload:
         self._threshold = 0
         self._forget()
         raise _Broken(self._refused(response))
+
+    def _in_one_piece(self) -> None:
+        """Some take no chunks, or one alone, whatever the spec says (Google's): one request from now on."""
+        if self._location:
+            self._forget()
+        self._threshold = self._blob.size + 1
 
     def _refused(self, response: requests.Response) -> RegistryError:
         return self._client.refused(response, what=self._what, do="push")

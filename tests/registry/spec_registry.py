@@ -10,6 +10,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from builder import oci
@@ -25,6 +26,7 @@ class SpecRegistry:
         self.received = 0
         self.asked: list[str] = []
         self.has_api = True
+        self._own: list[tuple[str, Callable[[Any], bool | None]]] = []
         self.hold: Callable[[int], None] = lambda received: None
         outer = self
 
@@ -41,6 +43,13 @@ class SpecRegistry:
         self.host = f"127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
+    def on(self, part: str, answer: Callable[[Any], bool | None]) -> None:
+        """Let `answer` answer requests whose path has that part, unless it says false."""
+        self._own.append((part, answer))
+
+    def own(self, path: str) -> Callable[[Any], bool | None] | None:
+        return next((answer for part, answer in self._own if part in path), None)
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -54,6 +63,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def serve(self) -> None:
         registry, url = self.registry, urlsplit(self.path)
         registry.asked.append(f"{self.command} {url.path}")
+        if (own := registry.own(self.path)) is not None and own(self) is not False:
+            return None
         if url.path == "/v2/":
             return self.answer(200)
         match = re.fullmatch(r"/v2/(.+?)/(blobs/uploads|blobs|manifests|referrers)/(.*)", url.path)

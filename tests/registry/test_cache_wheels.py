@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+import json
 import shutil
 import tarfile
 import tomllib
@@ -80,18 +80,21 @@ def test_nobody_builds_it_again(cogsmith: Cogsmith, moving: Path, spec: SpecRegi
     (package,) = tomllib.loads((moving / "pylock.cog.toml").read_text())["packages"]
     wheel = package["tool"]["cogsmith"]["wheel"]["sha256"]
     assert f"sha256:{wheel}" in spec.blobs
-    # Nothing but the wheel is there yet: the other makes the layer, of that very wheel.
+    first = cogsmith("build", "--locked", "-t", "moving", cwd=moving, env=env)
+
+    # The layer is not there any more: the other makes it, of that very wheel.
+    kept = [tag for tag in spec.manifests if tag.startswith("layer-")]
+    (entry,) = [tag for tag in kept if b'"moving 1.0"' in spec.manifests[tag][1]]
+    (layer,) = json.loads(spec.manifests.pop(entry)[1])["layers"]
+    del spec.blobs[layer["digest"]]
     second = Cogsmith(tmp_path / "second")
-    files(second).mkdir(parents=True)
-    for path in files(cogsmith).iterdir():
-        if path.name != wheel:
-            os.link(path, files(second) / path.name)
     there = second("build", "--locked", "-t", "moving", cwd=moving, env=env)
     assert "building a wheel" not in there.err
-    assert (files(second) / wheel).is_file()
-    assert there.out == cogsmith("build", "--locked", "-t", "moving", cwd=moving).out
+    assert [path.name for path in files(second).iterdir()] == [wheel]
+    assert there.out == first.out
+    assert layer["digest"] in spec.blobs  # kept once more
 
-    # The layers are there now.  With nothing at all, a push moves neither wheel nor layer here.
+    # With nothing at all, a push moves neither wheel nor layer here.
     third = Cogsmith(tmp_path / "third")
     pushed = third("push", "-q", "--locked", f"{spec.host}/team/model:v1", cwd=moving, env=env)
     assert pushed.out == there.out
