@@ -125,7 +125,8 @@ def brings(
     found: dict[str, str] = {}
     wheels = list(wheels)
     names = {wheel.name for wheel in wheels}
-    for wheel in sorted(wheels, key=lambda wheel: wheel.name != "torch"):
+    of_torch = {_name_of(line) for line in requires.get("torch", ())}
+    for wheel in sorted(wheels, key=lambda wheel: (wheel.name != "torch", wheel.name not in of_torch)):
         _, _, local = wheel.version.partition("+")
         if own := of_tag(local):
             found.setdefault(own, f"{wheel.name} {wheel.version} is built for CUDA {own} and brings it")
@@ -342,10 +343,15 @@ def _image(wanted: Wanted, *, version: str, cudnn: str, need: _Need | None) -> M
     return fitting[0]
 
 
+def _name_of(requirement: str) -> str:
+    match = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
+    return canonicalize_name(match[0]) if match else ""
+
+
 def _asked(wheel: Wheel, *, requires: Mapping[str, Sequence[str]]) -> str:
     for name, lines in requires.items():
         for line in lines:
-            if re.match(rf"{re.escape(wheel.name)}(?![\w-])", canonicalize_name(line.split(";")[0].strip())):
+            if _name_of(line) == wheel.name:
                 return f"{name} requires {wheel.name}, here {wheel.version},"
     return f"the packages hold {wheel.name} {wheel.version},"
 

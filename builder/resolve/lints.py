@@ -49,6 +49,8 @@ _VENDORED = frozenset(
 )
 _COMPILERS = re.compile(r"deepspeed|cupy(-cuda\d+x)?|pycuda|tilelang|torch-tensorrt|flash-attn")
 """Packages that compile for CUDA while they run."""
+_FOR_GPU = re.compile(r"(onnxruntime|tensorflow|paddlepaddle)-gpu|faiss-gpu(-cu\d+)?|cupy-cuda\d+x|jax-cuda\d+-plugin")
+"""Packages that are of use on a GPU only."""
 
 _CACHES = (
     (re.compile(r"(^|/)(\.cache/pip|\.cache/uv|pip-cache|\.pip-cache)/"), "pip's or uv's"),
@@ -125,12 +127,16 @@ def _devel(config: Config, lock: Lock, code: Sequence[Entry]) -> Iterator[Lint]:
 def _other_gpu(config: Config, lock: Lock, code: Sequence[Entry]) -> Iterator[Lint]:
     del code
     cuda = lock.cuda
+    held, how = cuda_matrix.brings(lock.wheels, requires={}, machine=lock.platform.rpartition("/")[2])
     if cuda is None:
-        held, how = cuda_matrix.brings(lock.wheels, requires={}, machine=lock.platform.rpartition("/")[2])
-        if held:
+        named = [f"{wheel.name} {wheel.version}" for wheel in lock.wheels if _FOR_GPU.fullmatch(wheel.name)]
+        if held or named:
+            text = (
+                f"{how[0]}, and" if held else f"{', '.join(named)} {'is' if len(named) == 1 else 'are'} for a GPU, and"
+            )
             yield Lint(
                 name="gpu-packages",
-                evidence=f"{how[0]}, and `build.gpu` is not set",
+                evidence=f"{text} `build.gpu` is not set",
                 hint="set `gpu: true` under `build`, or ask for the builds for a CPU",
             )
         return
@@ -146,7 +152,7 @@ def _other_gpu(config: Config, lock: Lock, code: Sequence[Entry]) -> Iterator[Li
         own = (
             re.search(r"(?:cuda|cu)(1[0-9])", f"{wheel.name}+{local}") if not wheel.name.startswith("nvidia-") else None
         )
-        if own and cuda.version and own[1] != major(cuda.version):
+        if own and cuda.version and own[1] not in {major(cuda.version), *map(major, held)}:
             yield Lint(
                 name="other-gpu",
                 evidence=f"{wheel.name} {wheel.version} is for CUDA {own[1]}, and the image has CUDA {cuda.version}",

@@ -94,6 +94,14 @@ def test_wheels_without_their_cuda_get_the_runtime_image(
     assert (found.image, found.base, found.source) == (f"nvidia/cuda:{image}", "runtime", source)
 
 
+def test_of_two_cudas_that_of_pytorch_is_first() -> None:
+    requires = {"torch": ["nvidia_cuda_runtime_cu12==12.8.90; platform_system == 'Linux'"], "jax": ["jaxlib>=1"]}
+    pins = ("jax==0.10.2", "nvidia-cuda-runtime==13.5.37", "nvidia-cuda-runtime-cu12==12.8.90", "torch==2.9.0")
+    found = decided(*pins, requires=requires)
+    assert (found.version, found.driver) == ("12.8", "580.65.06")  # the driver is that of the newer one
+    assert "7.0" in found.gpus
+
+
 def test_what_one_wheel_brings_serves_another() -> None:
     found = decided(*TORCH_29, "nvidia-cublas-cu12==12.8.4.1", "onnxruntime-gpu==1.22.0")
     assert found.base == "none"

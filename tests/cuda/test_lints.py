@@ -110,8 +110,15 @@ def test_architectures_that_torch_has_no_code_for() -> None:
     assert names(newer, lock) == []  # code for 8.6 runs on 8.9
 
 
+def test_a_package_for_the_other_of_two_cudas_is_at_home() -> None:
+    both = locked("torch==2.9.0", RUNTIME, "jax-cuda13-plugin==0.10.2", "nvidia-cuda-runtime==13.5.37")
+    assert names(GPU, both) == ["two-cuda-runtimes"]
+
+
 def test_gpu_packages_without_gpu() -> None:
     assert names(Config(), locked("torch==2.9.0", RUNTIME, gpu=False)) == ["gpu-packages"]
+    (found,) = run(Config(), locked("onnxruntime-gpu==1.26.0", "onnx==1.19.0", gpu=False))
+    assert found.evidence == "onnxruntime-gpu 1.26.0 is for a GPU, and `build.gpu` is not set"
     assert names(Config(), locked("torch==2.9.0+cpu", gpu=False)) == []
 
 
