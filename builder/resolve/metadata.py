@@ -108,6 +108,7 @@ def _text(
 
 def _remote(wheel: Wheel, *, urls: Iterable[str], new_session: Callable[[], requests.Session]) -> str | None:
     import requests
+    import urllib3
 
     for url in urls:
         place = urlsplit(url)._replace(fragment="")
@@ -119,7 +120,7 @@ def _remote(wheel: Wheel, *, urls: Iterable[str], new_session: Callable[[], requ
                 if text.startswith(b"Metadata-Version:") and len(text) <= _LARGEST:
                     return text.decode("utf-8", errors="replace")
                 found = _member(_Ranges(place.geturl(), size=wheel.size, session=session))
-        except (requests.RequestException, OSError, zipfile.BadZipFile):
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, zipfile.BadZipFile):
             continue  # what cannot be had is not known; whoever needs the file itself says why
         if found is not None:
             return found

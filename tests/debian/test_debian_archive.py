@@ -20,9 +20,9 @@ import small_debs
 
 from builder.errors import FetchError, ResolveError
 from builder.fetch import default_session, ensure
-from builder.plan import Deb, Remote
+from builder.plan import Deb, Remote, Wheel
 from builder.report import Quiet
-from builder.resolve import debian
+from builder.resolve import debian, metadata
 from builder.resolve.debian import mirror_credentials, resolve_debian, with_mirrors
 from builder.resolve.debian.archive import read_archive, read_indexes, read_url
 from builder.resolve.debian.index import Index
@@ -234,6 +234,28 @@ def test_no_mirror(store) -> None:
     with pytest.raises(ResolveError, match="no Debian mirror is configured") as caught:
         resolve_debian(suite="bookworm", architecture="amd64", mirrors=(), store=store, report=Quiet())
     assert "COGSMITH_DEBIAN_MIRROR" in (caught.value.hint or "")
+
+
+def test_a_release_that_is_cut_off(monkeypatch) -> None:
+    """Also where a wheel's METADATA is looked for, which is then not known."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nMetadata-Version: 2.1")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/x.whl"
+        with default_session() as session, pytest.raises(FetchError, match="could not read"):
+            read_url(url, session=session)
+        wheel = Wheel(name="x", version="1", filename="x-1-py3-none-any.whl", size=1000, sha256="0" * 64)
+        assert metadata._remote(wheel, urls=[url], new_session=default_session) is None
+        thread.join()
 
 
 def test_a_mirror_without_the_suite(mirror, store) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import requests
+import urllib3
 
 from builder.errors import FetchError, ResolveError
 from builder.fetch import default_session, ensure
@@ -205,7 +206,7 @@ def read_url(url: str, *, session: requests.Session) -> bytes | None:
             if answer.status_code != 200:
                 raise FetchError(f"`{shown(url)}` answered {answer.status_code} {answer.reason}", hint=OTHER_MIRROR)
             data = answer.raw.read(_MAX_RELEASE + 1, decode_content=True)
-    except (requests.RequestException, OSError) as problem:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:  # `raw` gives urllib3's own
         raise FetchError(f"could not read `{shown(url)}`: {_reason(problem)}", hint=OTHER_MIRROR) from problem
     if len(data) > _MAX_RELEASE:
         raise FetchError(f"`{shown(url)}` is larger than any release file", hint=OTHER_MIRROR)
