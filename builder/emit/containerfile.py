@@ -58,7 +58,7 @@ def containerfile(
             architecture=architecture,
             base=base,
             debian_packages=[*_DEBIAN_PACKAGES] if debian else [],
-            system_packages=[shlex.quote(name) for name in config.system_packages],
+            system_packages=[shlex.quote(word) for line in config.system_packages for word in line.split()],
             python=lock.interpreter.path,
             minor=lock.interpreter.minor,
             wheels=[quoted(line) for line in _requirements(lock.wheels, urls=urls)],

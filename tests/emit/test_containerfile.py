@@ -54,7 +54,7 @@ IMAGE = ImageConfig(
 )
 CONFIG = Config(
     python_version="3.11",
-    system_packages=("ffmpeg", "libgl1"),
+    system_packages=("ffmpeg", "libgl1=1.6-1 git --no-install-recommends"),
     commands=(
         Command(command="echo one"),
         Command(command="cat > /tmp/x <<EOF\n# not a comment\nEOF\n"),
@@ -120,6 +120,12 @@ def test_versions_are_locked_by_hash() -> None:
     ]
     assert server[2:] == [f"fastapi==1.0 --hash=sha256:{'c' * 64}"]
     assert all("--no-deps" in rest for rest in runs)
+
+
+def test_each_word_of_system_packages_is_one() -> None:
+    (install,) = [rest for name, rest in instructions(made()) if name == "RUN" and "ffmpeg" in rest]
+    words = shlex.split(install)
+    assert words[words.index("ffmpeg") :][:4] == ["ffmpeg", "libgl1=1.6-1", "git", "--no-install-recommends"]
 
 
 def test_order_is_that_of_an_image() -> None:
