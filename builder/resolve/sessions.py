@@ -47,7 +47,7 @@ def session_factory(
         session = fetch.default_session()
         session.auth = _auth(users) if users else None
         if bundle and Path(bundle).exists():
-            session.verify = bundle
+            _verify(session, bundle=bundle)
         client = environment.get("SSL_CLIENT_CERT", "")
         if client and Path(client).exists():
             session.cert = client
@@ -60,6 +60,17 @@ def session_factory(
         return session
 
     return new_session
+
+
+def _verify(session: requests.Session, *, bundle: str) -> None:
+    """Trust `bundle`, also where `REQUESTS_CA_BUNDLE` names another, which requests would prefer to it."""
+    session.verify = bundle
+    merge = session.merge_environment_settings
+
+    def merged(url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        return merge(url, proxies, stream, bundle if verify is None else verify, cert)
+
+    session.merge_environment_settings = merged  # type: ignore[method-assign]
 
 
 def _proxies(environment: Mapping[str, str]) -> dict[str, str]:

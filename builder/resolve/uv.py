@@ -80,6 +80,8 @@ def compile_lock(
         *("--no-header", "--no-annotate", "--python", sys.executable),
         *arguments,
     ]
+    if env.get("UV_NO_INDEX") and "--default-index" not in arguments:
+        command.append("--no-index")  # of all that uv can be told by a variable, this is not one
     # uv takes settings from the nearest workspace above its folder: this one has none.  The user's own stay in force.
     workspace = _workspace(*only_from) if only_from else _WORKSPACE
     (scratch / "pyproject.toml").write_text(workspace, encoding="utf-8")
@@ -191,6 +193,11 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         r"401 Unauthorized|403 Forbidden|[Mm]issing credentials|valid authentication",
         "the package index refused access",
         "give the credentials in the index's URL, in `~/.netrc` or through a keyring (`UV_KEYRING_PROVIDER`)",
+    ),
+    (
+        r"invalid peer certificate",
+        "the package index has a certificate that is not trusted here",
+        "name the file with its authority in `PIP_CERT` or `SSL_CERT_FILE`, or the host in `PIP_TRUSTED_HOST`",
     ),
     (
         r"error sending request|Could not connect|dns error|tcp connect error|Connection refused|timed out",

@@ -182,31 +182,34 @@ def _fill_local(offer: Offer, *, store: Store) -> Offer:
 
 def _size(url: str, *, session: requests.Session) -> int:
     """The file's size in bytes as the server tells it without sending it; 0 if it does not."""
-    import requests
-
-    try:
+    with fetch.network_problem(FetchError, f"could not ask for {fetch.without_credentials(url)}"):
         answer = session.head(url, allow_redirects=True, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"})
-    except requests.RequestException as problem:
-        raise _unreachable(url, problem) from problem
     length = answer.headers.get("Content-Length", "")
     return int(length) if answer.ok and length.isdecimal() else 0
 
 
 def _download(offer: Offer, *, store: Store, session: requests.Session) -> Offer:
-    """Fetch a wheel of which the index tells too little, into the store."""
-    import requests
-
+    """Fetch a wheel of which the index tells too little, or a source, into the store."""
     digest = hashlib.sha256()
+    place = fetch.without_credentials(offer.url)
     with store.scratch() as scratch:
         path = scratch / "wheel"
-        try:
-            with session.get(offer.url, stream=True, timeout=TIMEOUT) as answer, path.open("wb") as out:
-                answer.raise_for_status()
-                for piece in answer.iter_content(1 << 18):
-                    digest.update(piece)
-                    out.write(piece)
-        except requests.RequestException as problem:
-            raise _unreachable(offer.url, problem) from problem
+        with (
+            fetch.network_problem(FetchError, f"could not download {place}"),
+            session.get(offer.url, stream=True, timeout=TIMEOUT) as answer,
+            path.open("wb") as out,
+        ):
+            if not answer.ok:
+                raise FetchError(
+                    f"could not download {place}",
+                    details=f"HTTP status {answer.status_code} {answer.reason or ''}".rstrip(),
+                    hint="the file may be gone: ask for another version, or look in another index"
+                    if answer.status_code in (404, 410)
+                    else "check the credentials of the index, or try again later",
+                )
+            for piece in answer.iter_content(1 << 18):
+                digest.update(piece)
+                out.write(piece)
         if offer.sha256 not in ("", digest.hexdigest()):
             raise FetchError(
                 f"{offer.filename} is not the file that the index names",
@@ -216,11 +219,3 @@ def _download(offer: Offer, *, store: Store, session: requests.Session) -> Offer
         store.add_file(path)
         size = path.stat().st_size
     return dataclasses.replace(offer, sha256=digest.hexdigest(), size=size)
-
-
-def _unreachable(url: str, problem: requests.RequestException) -> FetchError:
-    return FetchError(
-        f"could not ask for {fetch.without_credentials(url)}",
-        details=type(problem).__name__,
-        hint="check the network and `HTTPS_PROXY`",
-    )
