@@ -19,6 +19,7 @@ from builder.cli.locking import get_lock
 from builder.cli.options import BuildOptions, build_options
 from builder.cli.project import Project, get_plan, scan_files
 from builder.cli.settings import Settings, read
+from builder.config import packages
 from builder.errors import ConfigError
 from builder.frozen import frozen
 from builder.lock import DebianBase, Lock
@@ -147,7 +148,7 @@ def _lines(project: Project) -> Sequence[str]:
 
 
 def _system(package: str, *, project: Project, lock: Lock, plan: Plan, store: Store) -> Iterator[Finding]:
-    asked = {name.partition("=")[0].partition(":")[0] for name in project.config.system_packages}
+    asked = {wanted.name for wanted in packages.read(project.config.system_packages).packages}
     base = lock.base.debs if isinstance(lock.base, DebianBase) else ()
     for debs, kind in ((lock.system_packages, "system"), (base, "base")):
         one = next((deb for deb in debs if deb.package == package), None)
