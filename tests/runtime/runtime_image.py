@@ -52,6 +52,7 @@ class Server:
         self.process = process
         self.url = f"http://127.0.0.1:{port}"
         self.site_packages = site
+        self.project = output.parent / "src"
         self._output = output
 
     def get(self, path: str) -> Any:

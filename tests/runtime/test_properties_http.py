@@ -6,12 +6,12 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from runtime_image import Server, document, serving
+from runtime_image import PATIENCE, Server, document, serving
 
 SOURCE = """
     from cog import BaseRunner
@@ -46,20 +46,23 @@ def _unharmed(server: Server) -> Iterator[None]:
     yield
     server.wait("READY")  # what broke off may have been a prediction
     assert server.predict(text="after")["output"] == "after"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while len(list(descriptors.iterdir())) > before:
         assert time.monotonic() < deadline, "a connection is left open"
         time.sleep(0.01)
 
 
-def talk(server: Server, data: bytes, *, end: bool = False) -> bytes:
-    """Send, and read until the server closes or is silent for a while; `end` says that nothing more will be sent."""
+Enough = Callable[[bytes], bool]
+
+
+def talk(server: Server, data: bytes, *, end: bool = False, until: Enough = bool) -> bytes:
+    """Send, and read as `heard` does; `end` says that nothing more will be sent."""
     with connected(server) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(data)
             if end:
                 connection.shutdown(socket.SHUT_WR)
-        return heard(connection)
+        return heard(connection, until=until)
 
 
 def connected(server: Server) -> socket.socket:
@@ -67,13 +70,28 @@ def connected(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
-def heard(connection: socket.socket, *, silence: float = 0.25) -> bytes:
+def heard(connection: socket.socket, *, until: Enough = bool) -> bytes:
+    """What comes until the server closes, or has said what is enough and then nothing for a while."""
     found = b""
-    connection.settimeout(silence)
-    with contextlib.suppress(TimeoutError, ConnectionResetError):
-        while data := connection.recv(1 << 16):
-            found += data
+    connection.settimeout(0.25)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            data = connection.recv(1 << 16)
+        except TimeoutError:
+            if until(found):
+                break
+            continue
+        except ConnectionResetError:
+            break
+        if not data:
+            break
+        found += data
     return found
+
+
+def answered(found: bytes) -> bool:
+    return b'"output":"abc"' in found
 
 
 def statuses(answers: bytes) -> list[int]:
@@ -127,8 +145,8 @@ TAKEN: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_taken(server: Server, name: str) -> None:
-    answer = talk(server, TAKEN[name])
-    assert b'"output":"abc"' in answer, answer
+    answer = talk(server, TAKEN[name], until=answered)
+    assert answered(answer), answer
     assert [status for status in statuses(answer.replace(b"HTTP/1.0", b"HTTP/1.1")) if status != 100] == [200]
 
 
@@ -137,7 +155,7 @@ def test_a_head_without_end_is_refused(server: Server) -> None:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
         for _ in range(64):
             connection.sendall(b"X-Long: " + b"a" * (1 << 16) + b"\r\n")
-        found = statuses(heard(connection))
+        found = statuses(heard(connection, until=lambda _: True))
         assert all(400 <= status < 500 for status in found), found
 
 
@@ -157,14 +175,14 @@ def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
         body = json.dumps({"id": f"p{index}", "input": {"text": str(index)}}).encode()
         requests.append(POST + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         requests.append(GET)
-    answers = talk(server, b"".join(requests))
+    answers = talk(server, b"".join(requests), until=lambda found: len(statuses(found)) == 40)
     assert statuses(answers) == [200] * 40
     found = [answers.index(b'"id":"p%d"' % index) for index in range(20)]
     assert found == sorted(found)
 
 
 def test_a_body_longer_than_it_says_is_another_request(server: Server) -> None:
-    found = statuses(talk(server, WHOLE + b"and more\r\n\r\n"))
+    found = statuses(talk(server, WHOLE + b"and more\r\n\r\n", until=lambda found: 400 in statuses(found)))
     assert found[-1] == 400
     assert all(status == 200 for status in found[:-1])
 
@@ -183,4 +201,4 @@ def test_a_request_a_byte_at_a_time(server: Server, name: str) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for index in range(len(TAKEN[name])):
             connection.sendall(TAKEN[name][index : index + 1])
-        assert b'"output":"abc"' in heard(connection)
+        assert answered(heard(connection, until=answered))

@@ -28,7 +28,7 @@ HOSTILE = """
     class Runner(BaseRunner):
         def setup(self):
             print("setup", os.getpid())
-        def run(self, do: str, seconds: float = 0.0) -> str:
+        def run(self, do: str, gate: str = "") -> str:
             print("doing", do, flush=True)
             if do == "exit":
                 sys.exit(3)
@@ -44,8 +44,8 @@ HOSTILE = """
                 raise ValueError("boom")
             if do == "interrupt":
                 raise KeyboardInterrupt
-            if do == "sleep":
-                time.sleep(seconds)
+            while gate and not os.path.exists(gate):
+                time.sleep(0.01)
             if do == "thread":
                 threading.Thread(target=time.sleep, args=(1000,)).start()
             if do == "child":
@@ -175,11 +175,12 @@ def test_children_of_a_crashed_worker_are_ended(hostile: Server, do: str) -> Non
 def test_a_second_prediction_is_refused_while_one_runs(hostile: Server) -> None:
     hostile.wait("READY")
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        first = pool.submit(hostile.predict, do="sleep", seconds=1.5)
+        first = pool.submit(hostile.predict, do="wait", gate="refused")
         hostile.wait("BUSY")
         second = hostile.post("/predictions", json={"input": {"do": "nothing"}})
         assert second.status_code == 409
         assert second.json() == {"error": "At capacity - all prediction slots busy", "status": "failed"}
+        (hostile.project / "refused").touch()
         assert first.result()["output"] == "done"
     assert hostile.health()["status"] == "READY"
 
@@ -236,11 +237,15 @@ def test_setup_has_a_time_limit(tmp_path: Path) -> None:
 def test_sigterm_finishes_what_runs_and_takes_nothing_more(tmp_path: Path) -> None:
     with serving(tmp_path, HOSTILE) as server:
         results: list[object] = []
-        thread = threading.Thread(target=lambda: results.append(server.predict(do="sleep", seconds=1.5)))
+        thread = threading.Thread(target=lambda: results.append(server.predict(do="wait", gate="end")))
         thread.start()
         server.wait("BUSY")
         worker = server.worker_pid()
-        assert server.end(signal.SIGTERM) == 0
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_until_closed()
+        assert server.process.poll() is None
+        (server.project / "end").touch()
+        assert server.process.wait(PATIENCE) == 0
         thread.join()
         assert results[0]["output"] == "done"  # type: ignore[index]
         with pytest.raises(requests.ConnectionError):
