@@ -177,7 +177,7 @@ def _arch_list(config: Config, cuda: Cuda) -> Iterator[Lint]:
         yield Lint(
             name="other-gpu",
             evidence=f"TORCH_CUDA_ARCH_LIST names {', '.join(lacking)}; PyTorch has code for {', '.join(cuda.gpus)}",
-            hint="name only what PyTorch runs on, or take a PyTorch with that CUDA",
+            hint="name only GPUs that PyTorch has code for, or take a build of PyTorch that has code for these",
         )
 
 
@@ -193,7 +193,8 @@ def _caches(config: Config, lock: Lock, code: Sequence[Entry]) -> Iterator[Lint]
         if files:
             yield Lint(
                 name="cache-in-layer",
-                evidence=f"{len(files)} files of {whose} cache are part of the code, such as `{files[0].path}`",
+                evidence=f"{len(files)} file{'s' * (len(files) > 1)} of {whose} cache would be in the image, such as"
+                f" `{files[0].path}`",
                 hint="name the folder in `.dockerignore`",
             )
     quiet = dict(config.environment).get("PIP_NO_CACHE_DIR")

@@ -232,6 +232,7 @@ def test_a_cuda_that_torch_does_not_know_is_a_warning() -> None:
     assert said.endswith("This might cause CUDA problems. Try 12.1 instead?")
     assert not doubts(wanted, wheels=held("torch==9.9.0"))
     assert not doubts(Wanted(cuda="12.1"), wheels=held("torch==2.3.1"))
+    assert not doubts(Wanted(cuda="11.7"), wheels=held("torch==1.13.1"))  # replicate/cog#1043
 
 
 @pytest.mark.parametrize(
@@ -242,6 +243,7 @@ def test_a_cuda_that_torch_does_not_know_is_a_warning() -> None:
         ("2.9.0", "11.8", ""),
         ("2.9.0", None, ""),
         ("1.9.0", None, "cu111"),
+        ("1.10.1", None, "cu113"),  # replicate/cog#390
         ("1.12.1", "11.5", "cu113"),
         ("9.9.0", "14.1", "cu141"),
         (None, "12.6", "cu126"),
