@@ -33,7 +33,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 python=/opt/venv/bin/python
 if ! "$python" -c 'import pip' 2>/dev/null; then
     bundled=$("$python" -c 'import ensurepip, os, glob
-print(max(glob.glob(os.path.join(os.path.dirname(ensurepip.__file__), "_bundled", "pip-*.whl"))))' 2>/dev/null)
+own = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+folders = own, getattr(ensurepip, "_WHEEL_PKG_DIR", None) or "/usr/share/python-wheels"
+print([path for folder in folders for path in sorted(glob.glob(folder + "/pip-*.whl"))][0])' 2>/dev/null)
     if [ -z "$bundled" ]; then
         echo "pip: this base has none: name what is needed in the requirements of cog.yaml, or \\`pip\\` itself" >&2
         exit 127
