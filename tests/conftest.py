@@ -31,7 +31,10 @@ NEEDED = ("click", "deflate", "packaging", "pysequoia", "PyYAML", "requests", "t
 """What the builder imports, uv apart, which is a program."""
 
 
-REAL = frozenset({"cli", "contract", "e2e", "engine", "executed", "nix", "registry", "runtime", "sandbox", "store"})
+REAL = frozenset(
+    {"cli", "contract", "debian", "e2e", "emit", "engine", "executed", "kaniko", "nix", "packages", "registry"}
+    | {"runtime", "sandbox", "store"}
+)
 """Folders whose tests start processes and talk to them."""
 
 
@@ -43,11 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a test of real processes that fails once more, aloud: the summary lists it as RERUN, to be looked at."""
+    """Run a test of real processes that fails again, aloud: the summary lists it as RERUN, to be looked at."""
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0] if item.path.is_relative_to(ROOT / "tests") else ""
-        if folder in REAL:
-            item.add_marker(pytest.mark.flaky(reruns=1))
+        if folder in REAL or item.get_closest_marker("network"):
+            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
-NEEDED = ("pytest", "_pytest", "py.py", "pluggy", "iniconfig", "packaging", "zstandard", "pygments")
+NEEDED = (
+    *("pytest", "_pytest", "py.py", "pluggy", "iniconfig", "packaging", "zstandard", "pygments"),
+    "pytest_rerunfailures.py",
+)
 
 LEFT_OUT = (
     "test_ordinary.py",
@@ -45,7 +49,8 @@ def test_as_an_ordinary_user(ordinary: Any, folder: str) -> None:
     lib = give_pytest(ordinary.home)
     tests = ordinary.give(HERE.parent / folder, f"tests-of-{folder}/{folder}")
     done = ordinary.run(
-        *("-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", *(f"--ignore={tests / name}" for name in LEFT_OUT)),
+        *("-m", "pytest", "-q", "-raR", "-p", "no:cacheprovider", "-p", "pytest_rerunfailures", "--reruns=2"),
+        *(f"--ignore={tests / name}" for name in LEFT_OUT),
         *("--rootdir", str(tests.parent), f"--basetemp={ordinary.home}/pytest-{folder}", str(tests)),
         cwd=tests.parent,
         env={"PYTHONPATH": f"{ordinary.home}/lib:{lib}", "PYTHONDONTWRITEBYTECODE": "1"},
@@ -55,3 +60,6 @@ def test_as_an_ordinary_user(ordinary: Any, folder: str) -> None:
     print(text)
     assert done.returncode == 0, text[-8000:]
     assert " passed" in text
+    for line in done.stdout.splitlines():
+        if line.startswith("RERUN "):
+            warnings.warn(f"{line} (as an ordinary user)", stacklevel=1)
