@@ -31,15 +31,35 @@ _OPTIONS = (
 )
 _FLAGS = ("-qq", "--yes", "--no-install-recommends", "--allow-downgrades")
 
-INSTALL = " ".join(
+_PARTIAL = "/var/cache/apt/archives/partial"
+
+INSTALL = "\n".join(
     [
-        "exec apt-get",
-        *_FLAGS,
-        *(f"-o {option}" for option in _OPTIONS),
-        f"install {DEBS_FOLDER}/*.deb",
+        "set -e",
+        "archives=$(mktemp -d -p /dev/shm)",
+        'mkdir "$archives/partial"',
+        f'ln -s {DEBS_FOLDER}/*.deb "$archives"',
+        f"mkdir -p {_PARTIAL}",
+        f"chmod 0700 {_PARTIAL}",
+        "code=0",
+        " ".join(
+            [
+                "apt-get",
+                *_FLAGS,
+                *(f"-o {option}" for option in _OPTIONS),
+                '-o Dir::Cache::archives="$archives"',
+                f"install {DEBS_FOLDER}/*.deb || code=$?",
+            ]
+        ),
+        'rm -r "$archives"',
+        "exit $code",
     ]
 )
-"""apt orders them, Pre-Depends and all.  The lock holds what is recommended, so nothing more need be looked for."""
+"""apt orders them, Pre-Depends and all.  The lock holds what is recommended, so nothing more need be looked for.
+
+In a folder of archives that has them, apt takes them for downloaded, and need not compute four hashes of each.  It
+wants to lock that folder.  Its usual one is made as it would have made it.
+"""
 
 ENV = (
     ("DEBCONF_NONINTERACTIVE_SEEN", "true"),

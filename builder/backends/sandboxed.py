@@ -60,7 +60,7 @@ class Sandboxed:
             (work / folder).mkdir()
             (work / folder).chmod(0o755)
         _run(step, spec=_spec(step, lower=folders, work=work), name=name, report=report, execution=execution)
-        return Delta(form="upper", path=work / "upper", lower=tuple(folders))
+        return Delta(form="upper", path=work / "upper", lower=tuple(folders), consumed=True)
 
 
 def _spec(step: Step, *, lower: Sequence[Path], work: Path) -> sandbox.Spec:

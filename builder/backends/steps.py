@@ -6,6 +6,7 @@ step changed, in whatever form it has it; the packer normalises that and makes t
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,12 +88,13 @@ class Delta:
     """What a step left: an overlay's upper folder, a layer as an uncompressed tar, or a whole tree, at `path`.
 
     `lower` are the folders of the unpacked layers below, the base first, as `engine.unpack.unpack_all` gives them in
-    full.
+    full.  `consumed` says that nobody wants the files of an upper folder once they are packed.
     """
 
     form: Form
     path: Path
     lower: tuple[Path, ...]
+    consumed: bool = False
 
 
 class Executor(Protocol):
@@ -179,5 +181,10 @@ def arguments(delta: Delta, *, epoch: int, step: Step) -> dict[str, Any]:
         delta.form: str(delta.path),
         "lower": [str(folder) for folder in delta.lower],
         "epoch": epoch,
+        "consumed": delta.consumed,
+        "step": step.shown,
+        "secrets": {
+            given.target: base64.b64encode(given.content).decode() for given in step.files if given.content is not None
+        },
         "mounts": [given.target for given in step.files],
     }
