@@ -156,6 +156,7 @@ def _without_frame(details: str) -> str:
     """What uv said, without our command line and the frame that uv draws."""
     lines = [line for line in details.splitlines() if not line.startswith(("command: ", "ended with "))]
     text = "\n".join(re.sub(r"^[\s×│├╰─▶]+", "", line) for line in lines)
+    text = re.sub(r"(?<=[A-Za-z0-9._-])\{[^{}]*\}", "", text)  # a marker that uv sets behind a name
     return re.sub(r"^(error|cause|warning): ", "", text, flags=re.MULTILINE)
 
 

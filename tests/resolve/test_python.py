@@ -213,6 +213,7 @@ def test_credentials_are_used_and_never_kept(resolve: Resolve, index: Index, ser
         ("onlysource", "`onlysource==1.0` has no wheel for Python 3.11.2 on linux/amd64, glibc 2.36"),
         ("onlysource==1.0", "`onlysource==1.0` has no wheel for Python 3.11.2 on linux/amd64, glibc 2.36"),
         ("onlywindows", "`onlywindows==1.0` has no wheel for Python 3.11.2 on linux/amd64, glibc 2.36"),
+        ("marked", "`onlywindows==1.0` has no wheel for Python 3.11.2 on linux/amd64, glibc 2.36"),
         ("needy\nthing==2.0", "the requirements cannot be met together for Python 3.11.2 on linux/amd64, glibc 2.36"),
         ("orphan", "no package index that is set has `nothing-like-this`"),
         ("thing==", "the requirements are malformed"),
@@ -221,6 +222,7 @@ def test_credentials_are_used_and_never_kept(resolve: Resolve, index: Index, ser
 )
 def test_what_cannot_be_had(resolve: Resolve, index: Index, text: str, brief: str) -> None:
     index.add("thing", "1.0")
+    index.add("marked", requires=("onlywindows==1.0; python_full_version < '3.15' and sys_platform == 'linux'",))
     index.add("thing", "2.0")
     index.add("needy", requires=("thing<2",))
     index.add("orphan", requires=("nothing-like-this",))
