@@ -12,7 +12,7 @@ class Runner(BaseRunner):
         self,
         x: float = Input(description="The middle, real part", default=-0.75),
         y: float = Input(description="The middle, imaginary part", default=0.0),
-        zoom: float = Input(description="How often the whole fits in", default=1.0, gt=0),
+        zoom: float = Input(description="How often the whole fits in", default=1.0, ge=1),
         size: int = Input(description="Pixels on a side", default=1024, ge=16, le=8192),
         steps: int = Input(description="How long a point may stay", default=200, ge=1, le=10000),
     ) -> Path:
