@@ -65,6 +65,7 @@ trap 'kill $running' TERM
 wait $running
 code=$?
 while kill -0 $running 2> /dev/null; do wait $running; done
+[ $code = 0 ] || : > "$target.ended"
 if [ $code = 0 ]; then
     mounted=$(b mount "$name") && b umount "$name" > /dev/null || exit 96
     case $mounted in */merged) mounted=${mounted%/merged}/diff;; esac
@@ -157,7 +158,7 @@ class Buildah:
                 with contextlib.suppress(TimeoutError):
                     child.wait(timeout=GRACE)
                 raise
-        if code == _SETUP_FAILED:
+        if code == _SETUP_FAILED and not target.with_suffix(".ended").exists():  # else it is the command's own
             raise _broken(output.tail.lines, store=store)
         if code:
             problem = failed(step, code=code, tail=output.tail)

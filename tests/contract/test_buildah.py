@@ -68,10 +68,10 @@ def containers(store: Store) -> list[str]:
 def test_a_failing_command(store: Store, base: BaseLayer) -> None:
     report = Lines()
     with pytest.raises(BackendError) as caught:
-        make(plan_of(base, "echo one; echo two >&2; exit 41"), store, report=report)
-    assert caught.value.brief == "a command of `build.run` failed: `echo one; echo two >&2; exit 41`"
+        make(plan_of(base, "echo one; echo two >&2; exit 96"), store, report=report)
+    assert caught.value.brief == "a command of `build.run` failed: `echo one; echo two >&2; exit 96`"
     assert caught.value.details == (
-        "one\ntwo\nended with exit code 41\ncommand: /bin/sh -c 'echo one; echo two >&2; exit 41'"
+        "one\ntwo\nended with exit code 96\ncommand: /bin/sh -c 'echo one; echo two >&2; exit 96'"
     )
     assert "--debug-shell" in str(caught.value.hint)
     assert [line for line in report.lines if "| " in line] == ["run 1/1 | one", "run 1/1 | two"]
