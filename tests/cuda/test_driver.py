@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from builder.cli.doctor.driver import Machine, compare, look
+from builder.cli.doctor.driver import Machine, check, compare, look
+from builder.cli.settings import read
 from builder.lock import Cuda
 
 OPEN = (
@@ -86,6 +88,17 @@ def test_a_gpu_that_a_cuda_has_left_behind() -> None:
     assert (good.level, found.level) == ("ok", "warning")
     assert "V100" in found.text
     assert "7.5 and newer" in found.details
+
+
+def test_a_project_that_was_not_resolved_yet(tmp_path: Path) -> None:
+    env = smi(tmp_path / "bin", "580.65.06, 9.0, NVIDIA H200")
+    settings = dataclasses.replace(read(), env=env, store_root=tmp_path / "store")
+    yaml = tmp_path / "cog.yaml"
+    yaml.write_text('build:\n  gpu: true\n  python_version: "3.11"\nrun: "run.py:Runner"\n')
+    (found,) = check(tmp_path, file="cog.yaml", settings=settings)
+    assert (found.level, "580.65.06" in found.text, "cogsmith plan" in found.hint) == ("ok", True, True)
+    yaml.write_text('build:\n  python_version: "3.11"\nrun: "run.py:Runner"\n')
+    assert check(tmp_path, file="cog.yaml", settings=settings) == []
 
 
 def test_a_model_without_cuda_needs_no_driver() -> None:

@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from builder import process
 from builder.cli import locking
 from builder.cli.doctor.finding import Finding
-from builder.cli.project import find
+from builder.cli.project import Project, find
 from builder.cli.settings import Settings
 from builder.cuda_matrix import oldest_gpu
 from builder.engine import gpus
@@ -45,8 +45,17 @@ def check(folder: Path, *, file: str, settings: Settings) -> list[Finding]:
     if settings.env.get(SKIP):
         return []
     machine = look(Path("/"), env=settings.env)
-    cuda = None if machine is None else _wanted(folder, file=file, settings=settings)
-    return [] if machine is None or cuda is None else list(compare(cuda, machine=machine))
+    try:
+        project = None if machine is None else find(folder, file=file)
+    except CogsmithError:
+        project = None  # whatever is wrong is a finding of its own
+    if machine is None or project is None or not project.config.gpu:
+        return []
+    cuda = _wanted(project, settings=settings)
+    if cuda is not None:
+        return list(compare(cuda, machine=machine))
+    text = f"the NVIDIA driver here is {machine.driver}; what the project needs is not known yet"
+    return [Finding(level="ok", text=text, hint="`cogsmith plan` finds it out")]
 
 
 def look(root: Path, *, env: Mapping[str, str]) -> Machine | None:
@@ -121,10 +130,9 @@ def _is_older(version: str, bound: str) -> bool:
         return False
 
 
-def _wanted(folder: Path, *, file: str, settings: Settings) -> Cuda | None:
+def _wanted(project: Project, *, settings: Settings) -> Cuda | None:
     """The decision of the project's lock file, or of what was resolved before; none where there is neither."""
     try:
-        project = find(folder, file=file)
         store = Store.open(settings.store_root)
         platform = locking.preferred_platform(project, settings=settings)
         text = locking.known_text(project, settings=settings, store=store, platform=platform, locked=False)
