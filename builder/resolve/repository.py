@@ -31,7 +31,7 @@ def clone(name: str, *, place: str, folder: Path, env: Mapping[str, str], commit
                 hint="check the address and the revision; git must be able to read it without a question",
             ) from None
 
-    run("clone", "--quiet", "--no-checkout", url, folder)
+    run("clone", "--quiet", "--no-checkout", "--", url, folder)
     run("-C", folder, "checkout", "--quiet", commit or revision or "HEAD")
     run("-C", folder, "submodule", "--quiet", "update", "--init", "--recursive")
     for config in folder.glob(".git/**/config"):  # what is built of it could read the token, and keep it

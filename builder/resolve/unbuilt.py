@@ -190,11 +190,7 @@ def fetch_origin(
         )
     if origin.place.startswith("file:"):
         path = Path(unquote(urlsplit(origin.place).path)).resolve()
-        if not path.is_relative_to(project.resolve()):
-            raise ResolveError(
-                f"the source of `{package.name}` is outside the project: `{path}`",
-                hint="put it into the project's folder, for an image has to be the same elsewhere; or list a wheel",
-            )
+        _check_inside(path, project=project, name=package.name)
         if origin.kind == "directory":
             return _folder(package.name, path=path, subdirectory=origin.subdirectory, store=store, scratch=scratch)
     filename = archive_name(unquote(urlsplit(origin.place).path).rpartition("/")[2])
@@ -202,6 +198,14 @@ def fetch_origin(
         name=package.name, version="", filename=filename, url=origin.place, sha256=origin.sha256, size=0
     )  # fmt: skip
     return brought(offer, kind="archive", subdirectory=origin.subdirectory, store=store, new_session=new_session)
+
+
+def _check_inside(path: Path, *, project: Path, name: str) -> None:
+    if not path.is_relative_to(project.resolve()):
+        raise ResolveError(
+            f"the source of `{name}` is outside the project: `{path}`",
+            hint="put it into the project's folder, for an image has to be the same elsewhere; or list a wheel",
+        )
 
 
 def hash_folder(path: Path, *, store: Store) -> str:
@@ -272,9 +276,9 @@ def source_of(
 ) -> Source:
     """The source that a lock names, here again: the very archive by hash, or the very commit."""
     if built.source == "directory":
-        return _folder(
-            name, path=(project / built.url).resolve(), subdirectory=built.subdirectory, store=store, scratch=scratch
-        )
+        path = (project / built.url).resolve()
+        _check_inside(path, project=project, name=name)
+        return _folder(name, path=path, subdirectory=built.subdirectory, store=store, scratch=scratch)
     if built.source == "git":
         return _cloned(
             name,

@@ -14,7 +14,11 @@ from pathlib import Path
 import pytest
 
 from builder.errors import ResolveError
+from builder.fetch import default_session
+from builder.lock import Built
 from builder.resolve import repository
+from builder.resolve.unbuilt import Source, source_of
+from builder.store import Store
 
 TOKEN = "t0ken-of-a-user"
 
@@ -59,3 +63,19 @@ def test_a_password_is_in_no_error(host: str, tmp_path: Path) -> None:
         repository.clone("x", place=place, folder=tmp_path / "clone", env=dict(os.environ))
     assert host in str(caught.value)
     assert TOKEN not in str(caught.value)
+
+
+def test_a_lock_names_no_folder_outside_of_its_project(store: Store, tmp_path: Path) -> None:
+    for name in ("project/own", "project/scratch", "private"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text("x")
+
+    def read(url: str) -> Source:
+        return source_of(
+            Built(sha256="0" * 64, key="k", source="directory", url=url), name="x", project=tmp_path / "project",
+            store=store, scratch=tmp_path / "project" / "scratch", env={}, new_session=default_session,
+        )  # fmt: skip
+
+    with pytest.raises(ResolveError, match="outside the project"):
+        read("../private")
+    assert (read("own").path / "file").read_text() == "x"
