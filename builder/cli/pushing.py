@@ -28,7 +28,6 @@ class PushProgress:
         self._console = console
         self._json = as_json
         self._left = sum(sizes.values())
-        self._skipped = 0
         self._done: dict[str, tuple[int, int]] = {}
         self._finished = 0
         self._begun = self._told = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from builder.backends.making import wanted_downloads
 from builder.backends.steps import Executed
 from builder.cli.caching import Found, look
 from builder.cli.elsewhere import Elsewhere
+from builder.errors import RegistryError
 from builder.frozen import frozen
 from builder.plan import BaseLayer, Layer, Plan, layer_key
 from builder.store import Store
@@ -37,13 +39,14 @@ def transfers(
 ) -> list[Transfer]:
     """For each layer, in order.
 
-    With `elsewhere` (the target first), also what a push would send.  With `cache`, what would be taken from there;
-    `fresh` commands run again, whatever it has.
+    With `elsewhere` (the target first), also what a push would send: nothing of what the registry mounts.  With
+    `cache`, what would be taken from there; `fresh` commands run again, whatever it has.
     """
     sizes = {remote.sha256: remote.size for remote in plan.remotes}
     blobs = [_blob(layer, plan=plan, store=store) for layer in plan.layers]
     target, places = _places([digest for digest, _ in blobs if digest], elsewhere=elsewhere, store=store)
     registry = elsewhere.repositories[0].registry if elsewhere else ""
+    mounted = _mounted([digest for digest, _ in blobs if digest and digest not in target], elsewhere, store=store)
     cached: Mapping[int, Found] = {}
     if cache is not None:
         there = None if elsewhere is None else places
@@ -54,7 +57,7 @@ def transfers(
         here = digest is not None and store.has_blob(digest) and not (fresh and isinstance(layer, Executed))
         if i in cached:
             digest, size = cached[i].layer.digest, cached[i].layer.size
-        upload = None if elsewhere is None else 0 if digest in target else size
+        upload = None if elsewhere is None else 0 if digest in target or digest in mounted else size
         if here:
             found.append(Transfer(state="here", size=size, upload=upload))
         elif i in cached and cache is not None:
@@ -100,3 +103,26 @@ def _places(digests: Sequence[str], *, elsewhere: Elsewhere | None, store: Store
         for digest in there:
             places.setdefault(digest, reference.name)
     return target, places
+
+
+def _mounted(digests: Sequence[str], elsewhere: Elsewhere | None, *, store: Store) -> set[str]:
+    """Those that a push need not send, for another repository of the target's registry has them still."""
+    if elsewhere is None or not digests:
+        return set()
+    from builder.registry import known
+    from builder.registry.client import Access, Client
+    from builder.registry.places import full
+    from builder.registry.push import have
+
+    target = full(elsewhere.repositories[0], env=elsewhere.settings.env)
+    seen: dict[str, list[str]] = {}
+    for digest in digests:
+        repository = known.mount_from(store, registry=target.registry, digest=digest)
+        if repository is not None and repository != target.repository:
+            seen.setdefault(repository, []).append(digest)
+    found: set[str] = set()
+    for repository, those in seen.items():
+        with contextlib.suppress(RegistryError):  # what cannot be asked will not mount either
+            there = dataclasses.replace(target, repository=repository, tag="", digest="")
+            found |= have(Client(there, access=Access(env=elsewhere.settings.env)), those)
+    return found

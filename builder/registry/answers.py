@@ -24,6 +24,9 @@ TOO_MANY = 429
 LONGEST_WAIT = 60.0
 """Seconds, whatever `Retry-After` says."""
 
+LARGEST = 32 << 20
+"""Bytes of a document that is read whole: manifests, configurations, errors."""
+
 _HINTS = {
     400: "if the registry is an old one or a proxy, it may not know this kind of image: see its log",
     401: "log in: {log_in}",
@@ -40,6 +43,10 @@ _WHERE = {"get": "from", "push": "to"}
 _NO_REPOSITORY = "make the repository there first, if this registry makes none by itself, and check the spelling"
 _REASONS = {401: "it wants credentials", 403: "it refuses", 404: "it has none", 429: "too many requests"}
 _OFFLINE = "is the registry's name right, and is there a network (check HTTPS_PROXY, NO_PROXY and COG_CA_CERT)?"
+_UNTRUSTED = (
+    "name the certificate of who signed it in COG_CA_CERT (a file, or a folder of them), or have the system trust it;"
+    " `insecure = true` in registries.conf trusts everybody"
+)
 _TROUBLE = "the registry is in trouble, which its log explains (a full disk looks like this): try again later"
 
 
@@ -58,6 +65,20 @@ def refusal(response: requests.Response, *, what: str, do: str, registry: str, r
     )
     error.status = status
     return error
+
+
+def read_whole(response: requests.Response, *, what: str) -> None:
+    """Read the body of a streamed answer, so that `content` has it; `RegistryError` if it is no small document."""
+    data = bytearray()
+    for piece in response.iter_content(1 << 16):
+        data += piece
+        if len(data) > LARGEST:
+            response.close()
+            raise RegistryError(
+                f"{what} is too large: more than {LARGEST} bytes",
+                hint="name an image; this is something else, or no registry at all",
+            )
+    response._content = bytes(data)  # noqa: SLF001 - where requests itself keeps it
 
 
 def is_loopback(host: str) -> bool:
@@ -95,6 +116,12 @@ def may_pass(problem: OSError) -> bool:
     ) and not isinstance(problem, kinds.SSLError)
 
 
+def _is_untrusted(problem: OSError) -> bool:
+    import requests
+
+    return isinstance(problem, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(problem)
+
+
 def in_words(problem: OSError, *, brief: str, hint: str | None = None) -> RegistryError:
     """What `requests` raised as an error of ours."""
     try:
@@ -102,7 +129,8 @@ def in_words(problem: OSError, *, brief: str, hint: str | None = None) -> Regist
             raise problem
     except RegistryError as error:
         # The only hint that comes from there is for who is offline.
-        hint = hint or (_OFFLINE if error.hint else "try again: what has arrived is not sent again")
+        usual = _OFFLINE if error.hint else "try again: what has arrived is not sent again"
+        hint = hint or (_UNTRUSTED if _is_untrusted(problem) else usual)
         return RegistryError(error.brief, details=error.details, hint=hint)
 
 

@@ -13,7 +13,16 @@ from builder.errors import RegistryError
 from builder.fetch import PAUSES, TIMEOUT, network_problem
 from builder.frozen import frozen
 from builder.reference import DEFAULT_REGISTRY, Reference
-from builder.registry.answers import PASSING, in_words, is_loopback, may_pass, nobody_listens, refusal, retry_after
+from builder.registry.answers import (
+    PASSING,
+    in_words,
+    is_loopback,
+    may_pass,
+    nobody_listens,
+    read_whole,
+    refusal,
+    retry_after,
+)
 from builder.registry.auth import Credentials, find_credentials, parse_challenges
 from builder.registry.places import Place, place
 from builder.registry.session import session_factory
@@ -191,9 +200,9 @@ class Client:
         while True:
             wait = 0.0
             try:
-                response = self.request(method, url, **options)
+                response = self.request(method, url, **{**options, "stream": True})
                 if not options.get("stream"):
-                    response.content  # noqa: B018  # read here, where a broken connection is explained
+                    read_whole(response, what=what)  # here, where a broken connection is explained
             except OSError as problem:
                 if not left or not may_pass(problem):
                     raise in_words(problem, brief=f"could not {do} {what} at `{self.registry}`") from problem

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     import requests
 
 PARALLEL = 5
+LARGEST_LAYER = 8_000_000_000
+"""Bytes of a layer that Azure's registry takes; Google's and GitHub's take 10 GiB, others less or more."""
+MOST_LAYERS = 127
+"""What overlayfs mounts: docker and podman run no image with more."""
 BASE_NAME = "org.opencontainers.image.base.name"
 _NOT_THIS_KIND = (400, 415, 422)
 _MISSING = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN")
@@ -84,6 +88,8 @@ def push_image(
     manifest = Document(descriptor=image.descriptor, data=store.read_blob(image.digest))
     moved: tuple[Moved, ...] = ()
     if not has_manifest(client, image.descriptor):
+        for text in _doubts(image):
+            report.warn(text)
         moved = job.blobs(tell)
     try:
         put_manifest(client, manifest, pointer=client.reference.pointer_to(image.digest))
@@ -95,6 +101,18 @@ def push_image(
     reference = full(to, env=access.env)
     known.note(store, repository=reference, digests=[layer.digest for layer in image.layers])
     return Pushed(reference=reference, descriptor=image.descriptor, blobs=moved)
+
+
+def _doubts(image: StoredImage) -> Iterator[str]:
+    """What may keep registries from taking the image, or others from running it."""
+    for layer, title in zip(image.layers, _titles(image), strict=True):
+        if layer.size > LARGEST_LAYER:
+            yield (
+                f"the layer {layer.digest[7:19]} ({title}) has {layer.size / 1e9:.1f} GB: many registries take no more"
+                " than 8 to 10 GB; one file cannot be parted, several can be in several layers"
+            )
+    if len(image.layers) > MOST_LAYERS:
+        yield f"the image has {len(image.layers)} layers: docker and podman run no more than {MOST_LAYERS}"
 
 
 def push_index(images: Sequence[StoredImage], *, to: Reference, access: Access) -> Descriptor:

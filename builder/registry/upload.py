@@ -14,7 +14,7 @@ from builder.errors import RegistryError
 from builder.fetch import TIMEOUT
 from builder.frozen import frozen
 from builder.registry import hosts
-from builder.registry.answers import PASSING, in_words, may_pass, retry_after
+from builder.registry.answers import PASSING, in_words, may_pass, read_whole, retry_after
 from builder.registry.client import Client
 from builder.registry.session import BLOCK
 from builder.registry.sources import Readable
@@ -271,8 +271,8 @@ class _Upload:
     def _send(self, method: str, url: str, *, part: _Part | None = None, **options: Any) -> requests.Response:
         """A request; what may pass is `_Broken`."""
         try:
-            response = self._client.request(method, url, body=part, **options)
-            response.content  # noqa: B018  # read here, where a broken connection is explained
+            response = self._client.request(method, url, body=part, stream=True, **options)
+            read_whole(response, what=f"the answer about {self._what}")  # here, where a broken connection is explained
         except OSError as problem:
             error = in_words(problem, brief=f"could not push {self._what} to `{self._client.registry}`")
             if may_pass(problem):

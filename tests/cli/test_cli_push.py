@@ -152,6 +152,8 @@ def test_a_push_that_moves_no_bytes(public: Server, box: Home, empty: Home, lock
     box("lock", cwd=project)  # with the digests of the layers
     reference = f"{public.host}/team/hello"
     first = box("push", "-q", "--locked", f"{reference}:v1", cwd=project).out
+    beside = json.loads(box("plan", "--to", f"{reference}-beside", "--json", cwd=project).out)["transfers"]
+    assert {one["upload"] for one in beside} == {0}  # the registry mounts them
     with (project / "run.py").open("a") as file:
         file.write("# changed\n")
     planned = empty("plan", "--to", reference, "--json", cwd=project)

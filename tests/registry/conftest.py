@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.server
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -17,15 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ports import reserved_port
 from small_registry import HTPASSWD, PASSWORD, USER, Server, TokenServer
 
 from builder.store import Store
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -34,10 +29,10 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("docker-registry is not installed")
-    running = []
+    running, ports = [], contextlib.ExitStack()
 
     def begin(auth: str) -> Server:
-        port = free_port()
+        port = ports.enter_context(reserved_port())
         folder = tmp_path / f"registry-{port}"
         folder.mkdir()
         (folder / "htpasswd").write_text(HTPASSWD)
@@ -50,7 +45,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
         with log.open("wb") as out:
             child = subprocess.Popen([program, "serve", folder / "config.yml"], stdout=out, stderr=out)
         running.append(child)
-        for _ in range(200):
+        for _ in range(1200):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/")
                 break
@@ -63,10 +58,11 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
             raise AssertionError(log.read_text())
         return Server(host=f"127.0.0.1:{port}", log=log)
 
-    yield begin
-    for child in running:
-        child.terminate()
-        child.wait()
+    with ports:
+        yield begin
+        for child in running:
+            child.terminate()
+            child.wait()
 
 
 @pytest.fixture

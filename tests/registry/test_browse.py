@@ -104,6 +104,12 @@ def test_pages_that_never_end(spec: SpecRegistry, access: Access) -> None:
     assert len(spec.asked) < 5
 
 
+def test_a_document_without_end(spec: SpecRegistry, access: Access) -> None:
+    spec.on("/manifests/", lambda request: request.answer(200, bytes(33 << 20)))
+    found = look_at_all(parse(f"{spec.host}/team/x"), ["v1"], platform="linux/amd64", access=access)
+    assert "is too large: more than 33554432 bytes" in str(found["v1"])
+
+
 def test_where_pulls_are_counted(spec: SpecRegistry, access: Access) -> None:
     """As at Docker's registry without a login: when there are no more, asking goes no further."""
     names = [f"v{number}" for number in range(100)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from small_images import add_image, add_layer, tar_of
@@ -104,6 +105,24 @@ def test_one_that_takes_no_chunks(spec: SpecRegistry, source: Store, access: Acc
     push_image(image, to=parse(f"{spec.host}/team/x:v1"), store=source, access=access, report=Quiet(), manner=manner)
     assert spec.blobs[image.layers[0].digest] == source.read_blob(image.layers[0].digest)
     assert 0 < len(came) <= 3
+
+
+def test_what_many_would_not_take(spec: SpecRegistry, source: Store, access: Access) -> None:
+    class Warnings(Quiet):
+        lines: ClassVar[list[str]] = []
+
+        def warn(self, text: str) -> None:
+            self.lines.append(text)
+
+    layer = add_layer(source, tar_of({"x": b"x"}))
+    large = dataclasses.replace(layer, digest=f"sha256:{'1' * 64}", size=9_100_000_000)
+    spec.blobs[large.digest] = b""  # it says that it has it
+    image = add_image(source, "x", [large, *[layer] * 127])
+    push_image(image, to=parse(f"{spec.host}/team/x:v1"), store=source, access=access, report=Warnings())
+    first, second = Warnings.lines
+    assert first.startswith("the layer 111111111111")
+    assert "has 9.1 GB: many registries take no more" in first
+    assert second == "the image has 128 layers: docker and podman run no more than 127"
 
 
 def test_one_that_takes_no_zstd(spec: SpecRegistry, source: Store, access: Access) -> None:

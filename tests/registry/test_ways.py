@@ -112,6 +112,7 @@ def test_a_certificate_nobody_knows(secure: SpecRegistry, source: Store, store: 
     with pytest.raises(RegistryError) as caught:
         there_and_back(f"{host}/x:v1", source, store, env)
     assert "certificate is not trusted" in str(caught.value)
+    assert "COG_CA_CERT" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("form", ["file", "folder", "text", "base64"])
