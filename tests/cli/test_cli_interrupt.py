@@ -6,13 +6,12 @@ import os
 import re
 import signal
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
 from small_projects import PATIENCE, descendants, eventually, gone, start
 
-from tests.conftest import Cogsmith
+from tests.conftest import Cogsmith, give_inputs
 
 pytestmark = [pytest.mark.network, pytest.mark.xdist_group("hello")]
 
@@ -21,9 +20,7 @@ def test_the_layer_being_packed_is_not_waited_for(
     cogsmith: Cogsmith, fresh: Cogsmith, hello: str, locked_hello: Path
 ) -> None:
     # The files are here already: what the new store still has to do is packing.
-    kept = fresh.cache / "cogsmith" / "files"
-    kept.parent.mkdir(parents=True)
-    subprocess.run(["cp", "-al", cogsmith.cache / "cogsmith" / "files", kept], check=True)
+    give_inputs(cogsmith, locked_hello, fresh)
     # Progress is drawn many times a second, and waits for us after some few: a packing that we saw is not over.
     ours, theirs = socket.socketpair()
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Cogsmith, Ordinary, place
+from tests.conftest import ROOT, Cogsmith, Ordinary, give_inputs, place
 
 pytestmark = [pytest.mark.network, pytest.mark.xdist_group("digest")]
 
@@ -18,7 +18,7 @@ NEEDED = ("click", "deflate", "packaging", "pysequoia", "PyYAML", "requests", "t
 
 
 @pytest.fixture(scope="session")
-def warm(cogsmith: Cogsmith, shared: Path) -> tuple[Path, str, Path]:
+def warm(cogsmith: Cogsmith, shared: Path) -> tuple[Path, str, Cogsmith]:
     """A locked project, the digest it has, and the downloaded inputs: each build below starts from these alone."""
     folder = shared / "locked-digest"
     if not folder.exists():
@@ -33,24 +33,23 @@ def warm(cogsmith: Cogsmith, shared: Path) -> tuple[Path, str, Path]:
         cogsmith("lock", cwd=draft)
         place(draft, folder)
     digest = cogsmith("build", "--locked", "-t", "digest", cwd=folder).out.strip()
-    return folder, digest, cogsmith.cache / "cogsmith" / "files"
+    return folder, digest, cogsmith
 
 
-def store_with_inputs(folder: Path, files: Path) -> Path:
-    """A cache that holds the downloads and nothing made."""
-    target = folder / "cogsmith" / "files"
-    target.parent.mkdir(parents=True)
-    shutil.copytree(files, target, copy_function=os.link)
-    return folder
+def with_inputs(cache: Path, warm: tuple[Path, str, Cogsmith]) -> Cogsmith:
+    """The program with a cache that holds the downloads and nothing made."""
+    there = Cogsmith(cache)
+    give_inputs(warm[2], warm[0], there)
+    return there
 
 
 def offline() -> dict[str, str]:
     return {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "UV_OFFLINE": "1"}
 
 
-def test_elsewhere(warm: tuple[Path, str, Path], tmp_path: Path) -> None:
+def test_elsewhere(warm: tuple[Path, str, Cogsmith], tmp_path: Path) -> None:
     """All at once, because a build is ten seconds: place, order, mask, zone, hash seed, locale, and no isal."""
-    folder, digest, files = warm
+    folder, digest, _ = warm
     elsewhere = tmp_path / "a longer name, with spaces" / "elsewhere"
     hidden = tmp_path / "hidden"
     hidden.mkdir()
@@ -67,7 +66,7 @@ def test_elsewhere(warm: tuple[Path, str, Path], tmp_path: Path) -> None:
                 target.write_bytes(path.read_bytes())
                 if path.suffix == ".sh":
                     target.chmod(0o700)
-        there = Cogsmith(store_with_inputs(tmp_path / "cache", files))
+        there = with_inputs(tmp_path / "cache", warm)
         zone = {"TZ": "Pacific/Kiritimati", "PYTHONHASHSEED": "1", "PYTHONPATH": f"{hidden}:{ROOT}"}
         words = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0"}
         assert there("build", "--locked", cwd=elsewhere, env={**offline(), **zone, **words}).out.strip() == digest
@@ -85,15 +84,15 @@ def interpreter(minor: str) -> str:
 
 
 @pytest.mark.parametrize("minor", ["3.13", "3.14"])
-def test_host_python(warm: tuple[Path, str, Path], tmp_path: Path, shared: Path, minor: str) -> None:
+def test_host_python(warm: tuple[Path, str, Cogsmith], tmp_path: Path, shared: Path, minor: str) -> None:
     if sys.version_info[:2] == tuple(map(int, minor.split("."))):
         pytest.skip("that is the interpreter all other tests run on")
-    folder, digest, files = warm
+    folder, digest, _ = warm
     venv = shared / f"venv-{minor}"
     subprocess.run([interpreter(minor), "-m", "venv", "--without-pip", venv], check=True)
     pip = [sys.executable, "-m", "pip", "--python", venv / "bin/python", "install", "--quiet", "--no-compile"]
     subprocess.run([*pip, *NEEDED, "deflate==0.9.0"], check=True)
-    there = Cogsmith(store_with_inputs(tmp_path / "cache", files))
+    there = with_inputs(tmp_path / "cache", warm)
     done = subprocess.run(
         [venv / "bin/python", "-m", "builder.cli", "build", "--locked"],
         cwd=folder,
@@ -105,12 +104,12 @@ def test_host_python(warm: tuple[Path, str, Path], tmp_path: Path, shared: Path,
     assert done.stdout.strip() == digest, done.stderr
 
 
-def test_ordinary_user(warm: tuple[Path, str, Path], ordinary: Ordinary) -> None:
+def test_ordinary_user(warm: tuple[Path, str, Cogsmith], ordinary: Ordinary, tmp_path: Path) -> None:
     """Another user, with a home and a cache of its own."""
-    folder, digest, files = warm
+    folder, digest, _ = warm
     theirs = ordinary.give(folder, "project")
     cache = ordinary.home / "cache"
-    ordinary.give(files, "cache/cogsmith/files")
+    ordinary.give(with_inputs(tmp_path / "cache", warm).cache, "cache")
     done = ordinary.run(
         "-m", "builder.cli", "build", "--locked", cwd=theirs, env={"XDG_CACHE_HOME": str(cache), **offline()}
     )
