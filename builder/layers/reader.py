@@ -7,18 +7,45 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Self
+from typing import Any, Self
 
 from builder.errors import LayerError
 from builder.layers.content import Deflated, FileSlice, Spooled
 
+
+class _Zlib:
+    """`zlib.decompressobj` with the interface of `IgzipDecompressor`, and of the other decompressors in Python."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        self.needs_input = True
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        found = self._stream.decompress(data or self._stream.unconsumed_tail, max_length)
+        self.needs_input = not self._stream.unconsumed_tail and len(found) < max_length
+        return found
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+
 try:  # faster, and safe: inflating and checksums have one right answer
-    from isal import isal_zlib
+    from isal import igzip_lib, isal_zlib
 except ImportError:
-    _fast: ModuleType = zlib
+    crc32: Callable[[bytes, int], int] = zlib.crc32
+    inflate_error: type[Exception] = zlib.error
+    _decompressor: Callable[[], Any] = _Zlib
 else:
-    _fast = isal_zlib
+    crc32, inflate_error = isal_zlib.crc32, isal_zlib.error  # type: ignore[assignment]  # it is a class
+
+    def _decompressor() -> Any:
+        return igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
+
 
 PIECE = 256 << 10
 """Bytes read or inflated at a time: they stay in a core's cache while they are inflated, checked and hashed."""
@@ -30,9 +57,6 @@ AHEAD = 64 << 10
 """Bytes that `near` reads."""
 
 OPEN_FILES = 16
-
-crc32: Callable[[bytes, int], int] = _fast.crc32
-inflate_error: type[Exception] = _fast.error
 
 
 class Reader:
@@ -119,7 +143,7 @@ class Reader:
         if is_small(content):
             yield self.inflate_small(content, label=label)
             return
-        stream = _fast.decompressobj(-zlib.MAX_WBITS)
+        stream = _decompressor()
         sha256 = hashlib.sha256() if content.sha256 else None
         done, crc = 0, 0
         for start in range(0, content.compressed_size, RAW_PIECE):
@@ -139,8 +163,8 @@ class Reader:
                 if sha256:
                     sha256.update(data)
                 yield raw, data
-                raw, pending = b"", stream.unconsumed_tail
-                if stream.eof or (not pending and len(data) < room):
+                raw = pending = b""
+                if stream.eof or stream.needs_input:
                     break
             if stream.eof and (stream.unused_data or start + length < content.compressed_size):
                 raise _lies(label, content.path, "bytes follow the end of its deflate stream")
@@ -151,7 +175,7 @@ class Reader:
         """`inflate` at once, of content that `is_small`: wheels have thousands of such files."""
         size, wanted = content.size, content.sha256
         raw = self.read(content.path, offset=content.offset, size=content.compressed_size)
-        stream = _fast.decompressobj(-zlib.MAX_WBITS)
+        stream = _decompressor()
         try:
             data = stream.decompress(raw, size + 1)
         except inflate_error as problem:
