@@ -3,22 +3,30 @@
     python bench/wheels.py same                      # 40 popular packages: our layer against `uv pip install`
     python bench/wheels.py same numpy==2.2.6         # or these
     python bench/wheels.py speed FOLDER|WHEEL...     # wheels to layers against sha256sum and inflating them, two cores
+    python bench/wheels.py big                       # a wheel of 2.2 GB, a file of 4.3 GB in it: memory; as by uv
+    python bench/wheels.py many [REQUIREMENTS]       # 310 packages: lock, plan, build; 100 layers at most
 
 `same` compares the content of every file, whether it is executable, and RECORD row by row, apart from the installer's
 own notes (`tests/layers/trees.py`).  `speed` measures in one run, on the same cores: ours checks the sha256 and
 the CRC-32 of every file, and makes layers with digest and diff id; the other side reads each wheel with `sha256sum` and
 inflates its members with `zlib` (or `isal`, where installed), which checks their CRC-32 as well, and keeps nothing.
+`big` needs 12 GB of disk (`TMPDIR`) and nothing from a network; `many` downloads 1 GB into a store of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import collections
 import concurrent.futures
 import hashlib
+import json
 import os
+import random
 import resource
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
@@ -45,11 +53,15 @@ POPULAR: list[str] = """
 
 
 def main() -> int:
-    """Run one of the two."""
+    """Run one of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["same", "speed"])
+    parser.add_argument("what", choices=["same", "speed", "big", "many"])
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
+    if given.what == "big":
+        return big()
+    if given.what == "many":
+        return many(Path(given.names[0]) if given.names else ROOT / "bench/popular.txt")
     return same(given.names or POPULAR) if given.what == "same" else speed(given.names)
 
 
@@ -96,6 +108,113 @@ def speed(places: list[str]) -> int:
     print(f"ratio {ours[0] / theirs[0]:.2f} by the clock, {ours[1] / theirs[1]:.2f} by the cores")
     print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
     return 0
+
+
+def big() -> int:
+    """A wheel of more than 2 GB, with a stored file of that size and a deflated one of more than 4 GiB (zip64)."""
+    site = "opt/venv/lib/python3.11/site-packages"
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        wheel, layer = work / "huge-1.0-py3-none-any.whl", work / "layer"
+        write_big(wheel)
+        print(f"{wheel.name}: {wheel.stat().st_size / 1e9:.2f} GB")
+        pid, start = os.fork(), time.perf_counter()  # so that the peak is that of making the layer
+        if pid == 0:
+            make(wheel, out=layer, threads=2)
+            os._exit(0)
+        _, status, usage = os.wait4(pid, 0)
+        spent, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+        took = time.perf_counter() - start
+        print(f"layer: {took:.0f} s of the clock, {spent:.0f} s of the cores, {memory:.0f} MB of memory", flush=True)
+        ours = {}
+        with tarfile.open(layer, "r|gz") as tar:
+            for member in tar:
+                if member.isfile() and (content := tar.extractfile(member)):
+                    path = member.name.removeprefix(f"{site}/")
+                    ours[path] = told(path, content)
+        layer.unlink()
+        options = ["--target", work / "there", "--python-version", "3.11", "--link-mode", "hardlink", "--no-deps"]
+        command = ["uv", "pip", "install", "-q", "--no-index", "--cache-dir", work / "cache", *options, wheel]
+        subprocess.run(command, check=True)
+        theirs = {}
+        for place in (work / "there").rglob("*"):
+            if place.is_file():
+                path = place.relative_to(work / "there").as_posix()
+                with place.open("rb") as opened:
+                    theirs[path] = told(path, opened)
+        found, expected = ({path: what for path, what in tree.items() if what} for tree in (ours, theirs))
+    print(f"{len(found)} files, {'the same' if found == expected else 'not the same'} as by uv")
+    return int(status != 0 or found != expected or memory > 300)
+
+
+def told(path: str, file: Any) -> str:
+    """What is compared of a file: its hash, of a RECORD its rows, of the installer's own notes nothing."""
+    notes = ("INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", ".lock")
+    if path.endswith("/RECORD"):
+        rows = file.read().decode().splitlines()
+        return "\n".join(sorted(row for row in rows if not row.partition(",")[0].endswith(notes)))
+    return "" if path.endswith(notes) else hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_big(wheel: Path) -> None:
+    """Write that wheel, with its RECORD."""
+    noise = random.Random(6).randbytes(1 << 20)
+    plans = {"huge/stored.bin": (noise, 2100, zipfile.ZIP_STORED), "huge/deflated.bin": (bytes(1 << 20), 4100, 8)}
+    rows = []
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, (block, times, method) in plans.items():
+            entry = zipfile.ZipInfo(path, (2024, 1, 1, 0, 0, 0))
+            entry.compress_type, entry.external_attr = method, 0o644 << 16
+            sha256 = hashlib.sha256()
+            with archive.open(entry, "w", force_zip64=True) as file:
+                for number in range(times):
+                    data = number.to_bytes(8, "big") + block[8:]
+                    sha256.update(data)
+                    file.write(data)
+            rows.append(row(path, sha256, len(block) * times))
+        info = "huge-1.0.dist-info"
+        small = {
+            "huge/__init__.py": b"x = 1\n",
+            f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            f"{info}/METADATA": b"Metadata-Version: 2.1\nName: huge\nVersion: 1.0\n",
+        }
+        for path, data in small.items():
+            archive.writestr(path, data)
+            rows.append(row(path, hashlib.sha256(data), len(data)))
+        archive.writestr(f"{info}/RECORD", "".join([*rows, f"{info}/RECORD,,\n"]))
+
+
+def row(path: str, sha256: Any, size: int) -> str:
+    """A line of RECORD."""
+    digest = base64.urlsafe_b64encode(sha256.digest()).rstrip(b"=").decode()
+    return f"{path},sha256={digest},{size}\n"
+
+
+def many(requirements: Path) -> int:
+    """A project of hundreds of packages: locked, planned, built."""
+    with tempfile.TemporaryDirectory() as name:
+        project = Path(name) / "project"
+        project.mkdir()
+        lines = requirements.read_text()
+        (project / "requirements.txt").write_text(lines)
+        (project / "cog.yaml").write_text(
+            'build:\n  python_version: "3.11"\n  python_requirements: requirements.txt\nrun: "run.py:Runner"\n'
+        )
+        (project / "run.py").write_text("class Runner:\n    def run(self, text: str) -> str:\n        return text\n")
+        env = {**os.environ, "XDG_CACHE_HOME": name, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        print(f"{sum('==' in line for line in lines.splitlines())} packages")
+        output = b""
+        for words in (["lock"], ["plan", "--json"], ["build"], ["build"]):
+            start = time.perf_counter()
+            command = [sys.executable, "-m", "builder.cli", *words, str(project)]
+            output = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True).stdout
+            print(f"{' '.join(words):12}{time.perf_counter() - start:8.1f} s", flush=True)
+            if words[0] == "plan":
+                layers = json.loads(output)["layers"]
+        kinds = collections.Counter(layer["kind"] for layer in layers)
+        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"{len(layers)} layers: {dict(kinds)}; {memory:.0f} MB of memory at most")
+    return int(len(layers) > 100)
 
 
 def make(wheel: Path, *, out: Path, threads: int) -> None:
