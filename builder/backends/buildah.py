@@ -5,12 +5,12 @@ Buildah makes no bytes of an image: what a step left in its working container is
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Callable, Container, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from builder import sandbox
-from builder.backends import Execution, Fetch, making
+from builder.backends import Execution, making
 from builder.backends.steps import Executed, Executor
 from builder.engine import containers_storage
 from builder.oci import PackedLayer
@@ -29,36 +29,15 @@ def check(plan: Plan) -> Sequence[str]:
     return problems
 
 
-def make(
-    plan: Plan,
-    *,
-    store: Store,
-    local: Mapping[str, Path],
-    fetch: Fetch,
-    threads: int,
-    report: Report,
-    elsewhere: Container[str] = frozenset(),
-    execution: Execution | None = None,
-) -> Sequence[PackedLayer]:
-    """The layers of `plan`, in its order; see `Backend.make`."""
-    settings = execution.settings if execution is not None else {}
+def _executor(execution: Execution) -> Executor:
+    from builder.backends.buildah_steps import Buildah
 
-    def executor() -> Executor:
-        from builder.backends.buildah_steps import Buildah
+    settings = execution.settings
+    return Buildah(isolation=settings.get("isolation", "auto"), driver=settings.get("storage_driver", "auto"))
 
-        return Buildah(isolation=settings.get("isolation", "auto"), driver=settings.get("storage_driver", "auto"))
 
-    return making.make(
-        plan,
-        executor=executor,
-        store=store,
-        local=local,
-        fetch=fetch,
-        threads=threads,
-        report=report,
-        elsewhere=elsewhere,
-        execution=execution,
-    )
+make = functools.partial(making.make, executor=_executor)
+"""The layers of a plan, in its order; see `Backend.make`."""
 
 
 def deliver(

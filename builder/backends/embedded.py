@@ -5,10 +5,10 @@ Needs Python, and nothing else, for pure layers; commands need a kernel with use
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from pathlib import Path
+import functools
+from collections.abc import Callable, Sequence
 
-from builder.backends import Execution, Fetch, making
+from builder.backends import Execution, making
 from builder.backends.steps import Executor
 from builder.oci import PackedLayer
 from builder.plan import Plan
@@ -22,36 +22,16 @@ def check(plan: Plan) -> Sequence[str]:
     return []
 
 
-def executor() -> Executor:
+def _executor(execution: Execution) -> Executor:
     """Our own sandbox; imported when a command is to run, for most builds run none."""
     from builder.backends.sandboxed import Sandboxed
 
+    del execution
     return Sandboxed()
 
 
-def make(
-    plan: Plan,
-    *,
-    store: Store,
-    local: Mapping[str, Path],
-    fetch: Fetch,
-    threads: int,
-    report: Report,
-    elsewhere: Container[str] = frozenset(),
-    execution: Execution | None = None,
-) -> Sequence[PackedLayer]:
-    """The layers of `plan`, in its order; see `Backend.make`."""
-    return making.make(
-        plan,
-        executor=executor,
-        store=store,
-        local=local,
-        fetch=fetch,
-        threads=threads,
-        report=report,
-        elsewhere=elsewhere,
-        execution=execution,
-    )
+make = functools.partial(making.make, executor=_executor)
+"""The layers of a plan, in its order; see `Backend.make`."""
 
 
 def deliver(

@@ -5,13 +5,14 @@ Kaniko makes no bytes of an image: what it says a step changed is normalised and
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from builder import sandbox
-from builder.backends import Execution, Fetch, making
+from builder.backends import Execution, making
 from builder.backends.steps import Executed, Executor
 from builder.errors import BackendError
 from builder.oci import PackedLayer
@@ -55,36 +56,14 @@ def find(given: str | None) -> Path:
     raise BackendError(f"could not find Kaniko's `{name}`, which is to run commands", hint=WHERE)
 
 
-def make(
-    plan: Plan,
-    *,
-    store: Store,
-    local: Mapping[str, Path],
-    fetch: Fetch,
-    threads: int,
-    report: Report,
-    elsewhere: Container[str] = frozenset(),
-    execution: Execution | None = None,
-) -> Sequence[PackedLayer]:
-    """The layers of `plan`, in its order; see `Backend.make`."""
-    settings = execution.settings if execution is not None else {}
+def _executor(execution: Execution) -> Executor:
+    from builder.backends.kaniko_steps import Kaniko
 
-    def executor() -> Executor:
-        from builder.backends.kaniko_steps import Kaniko
+    return Kaniko(program=execution.settings.get("kaniko_executor"))
 
-        return Kaniko(program=settings.get("kaniko_executor"))
 
-    return making.make(
-        plan,
-        executor=executor,
-        store=store,
-        local=local,
-        fetch=fetch,
-        threads=threads,
-        report=report,
-        elsewhere=elsewhere,
-        execution=execution,
-    )
+make = functools.partial(making.make, executor=_executor)
+"""The layers of a plan, in its order; see `Backend.make`."""
 
 
 def deliver(

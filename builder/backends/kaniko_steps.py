@@ -8,7 +8,6 @@ All that is mounted is on its list of what to ignore: what a step is given, secr
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gzip
 import json
 import re
@@ -20,10 +19,9 @@ from typing import Any
 
 from builder import sandbox
 from builder.backends import Execution
-from builder.backends.executed import failed
 from builder.backends.kaniko import find
-from builder.backends.output import Output, Tail
-from builder.backends.sandboxed import PROCESSES, Sandboxed
+from builder.backends.output import Tail
+from builder.backends.sandboxed import PROCESSES, Sandboxed, run
 from builder.backends.steps import HOSTNAME, Delta, Step
 from builder.engine.unpack import unpack_all
 from builder.errors import BackendError
@@ -100,7 +98,7 @@ class Kaniko:
             (work / folder).chmod(0o755)
         (work / "kaniko" / "context" / "Dockerfile").write_text(dockerfile(step), encoding="utf-8")
         spec = _spec(step, program=program, platform=plan.platform, lower=folders, work=work)
-        _run(step, spec=spec, name=name, report=report, execution=execution)
+        run(step, spec=spec, name=name, report=report, execution=execution, judge=_judge)
         return Delta(form="archive", path=layer_of(work / "kaniko" / "image", work=work), lower=tuple(folders))
 
 
@@ -151,29 +149,16 @@ def _spec(step: Step, *, program: Path, platform: str, lower: Sequence[Path], wo
     )
 
 
-def _run(step: Step, *, spec: sandbox.Spec, name: str, report: Report, execution: Execution) -> None:
-    with (
-        Output(lambda line: report.note(f"{name} | {line}"), hidden=step.secrets) as output,
-        sandbox.start(spec, stdin=sandbox.DEVNULL, stdout=output.writer, stderr=output.writer) as child,
-    ):
-        output.read()
-        code = child.wait()
-    if code == 0:
-        return
-    ended = exit_code(output.tail)
+def _judge(code: int, tail: Tail) -> int:
+    """The command's exit code; `BackendError` if it was not the command that failed."""
+    ended = exit_code(tail)
     if ended is None:
         raise BackendError(
-            f"Kaniko could not run {step.what}",
-            details="\n".join([*output.tail.lines, f"Kaniko's executor ended with exit code {code}"]),
+            "Kaniko could not run a command",
+            details="\n".join([*tail.lines, f"Kaniko's executor ended with exit code {code}"]),
             hint="`--backend embedded` runs it without Kaniko",
         )
-    problem = failed(step, code=ended, tail=output.tail)
-    if execution.debug_shell:
-        report.warn(problem.brief)
-        report.note("a shell in the state that it left; the build ends with the shell")
-        with contextlib.suppress(KeyboardInterrupt):
-            sandbox.run(dataclasses.replace(spec, argv=("/bin/sh",), env=step.env, tty=True))
-    raise problem
+    return ended
 
 
 def exit_code(tail: Tail) -> int | None:

@@ -52,7 +52,7 @@ LAYER_THREADS = 4
 def make(
     plan: Plan,
     *,
-    executor: Callable[[], Executor],
+    executor: Callable[[Execution], Executor],
     store: Store,
     local: Mapping[str, Path],
     fetch: Fetch,
@@ -79,7 +79,7 @@ def make(
             made[i] = found
         elif isinstance(layer, Executed):
             commands.insert(0, i)
-    runner = executor() if commands else None
+    runner = executor(execution) if commands else None
     if runner is not None:
         _check_steps(plan, executor=runner, store=store)
     # The largest first: the last layer to be made should not be the one that takes longest.

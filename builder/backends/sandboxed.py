@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from builder import sandbox
 from builder.backends import Execution
 from builder.backends.executed import failed
-from builder.backends.output import Output
+from builder.backends.output import Output, Tail
 from builder.backends.steps import HOSTNAME, Delta, Step
 from builder.engine import platform
 from builder.engine.unpack import unpack_all
@@ -59,7 +59,7 @@ class Sandboxed:
         for folder in ("upper", "work"):
             (work / folder).mkdir()
             (work / folder).chmod(0o755)
-        _run(step, spec=_spec(step, lower=folders, work=work), name=name, report=report, execution=execution)
+        run(step, spec=_spec(step, lower=folders, work=work), name=name, report=report, execution=execution)
         return Delta(form="upper", path=work / "upper", lower=tuple(folders), consumed=True)
 
 
@@ -81,7 +81,19 @@ def _spec(step: Step, *, lower: Sequence[Path], work: Path) -> sandbox.Spec:
     )
 
 
-def _run(step: Step, *, spec: sandbox.Spec, name: str, report: Report, execution: Execution) -> None:
+def run(
+    step: Step,
+    *,
+    spec: sandbox.Spec,
+    name: str,
+    report: Report,
+    execution: Execution,
+    judge: Callable[[int, Tail], int] | None = None,
+) -> None:
+    """Run `spec`, which carries out `step`, its output told line by line; `BackendError` if the command fails.
+
+    `judge` tells the exit code of the command from that of the program which ran it, and from its last lines.
+    """
     with (
         Output(lambda line: report.note(f"{name} | {line}"), hidden=step.secrets) as output,
         sandbox.start(spec, stdin=sandbox.DEVNULL, stdout=output.writer, stderr=output.writer) as child,
@@ -90,10 +102,10 @@ def _run(step: Step, *, spec: sandbox.Spec, name: str, report: Report, execution
         code = child.wait()
     if code == 0:
         return
-    problem = failed(step, code=code, tail=output.tail)
+    problem = failed(step, code=judge(code, output.tail) if judge else code, tail=output.tail)
     if execution.debug_shell:
         report.warn(problem.brief)
         report.note("a shell in the state that it left; the build ends with the shell")
         with contextlib.suppress(KeyboardInterrupt):
-            sandbox.run(dataclasses.replace(spec, argv=("/bin/sh",), tty=True))
+            sandbox.run(dataclasses.replace(spec, argv=("/bin/sh",), env=step.env, tty=True))
     raise problem
