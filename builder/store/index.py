@@ -59,10 +59,6 @@ class Index:
         """Drop what is recorded of removed blobs."""
         self._change("delete from layers where digest = ?", [(digest,) for digest in digests])
 
-    def layer_digests(self) -> set[str]:
-        """The digests of all layers recorded."""
-        return {row[0] for row in self._rows("select distinct digest from layers")}
-
     def memo(self, kind: str, key: str) -> str | None:
         """A remembered value."""
         rows = self._rows("select value from memos where kind = ? and key = ?", kind, key)
