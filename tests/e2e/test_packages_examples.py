@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.network, pytest.mark.xdist_group("hello"), pytest.mark
 def test_sound(cogsmith: Cogsmith, tmp_path: Path) -> None:
     folder = tmp_path / "sound"
     shutil.copytree(ROOT / "examples" / "sound", folder)
-    (folder / "cog.yaml").write_text((folder / "cog.yaml").read_text().replace("- sox", "- sox --yes"))  # as for a shell
+    text = (folder / "cog.yaml").read_text()
+    (folder / "cog.yaml").write_text(text.replace("- sox", "- sox --yes"))  # as for a shell
     done = cogsmith("lock", "--no-layers", cwd=folder)
     assert "added sox 14." in done.err
     assert "    sox is asked for\n" in cogsmith("why", "sox", cwd=folder).out

@@ -15,6 +15,7 @@ import pytest
 from cog.worker.outputs import Outputs, file_clock
 from cog.worker.plain import OutputError
 from cog.worker.protocol import Done
+from runtime_image import PATIENCE
 from worker_life import living
 
 
@@ -101,7 +102,15 @@ def test_where_the_answer_says_that_it_is(tmp_path: Path, store: Store, location
 
 def test_many_keep_their_order_and_go_together(tmp_path: Path, store: Store) -> None:
     paths = make(tmp_path, *(f"{index}.txt" for index in range(20)))
-    store.delay = lambda path: 0.1 if path == "/0.txt" else 0.02
+
+    def delay(path: str) -> float:
+        """The first one is under way until another is."""
+        end = time.monotonic() + PATIENCE
+        while path == "/0.txt" and store.most_at_a_time < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        return 0.02
+
+    store.delay = delay
     assert upload(tmp_path, paths, store.url) == [f"{store.url}/{index}.txt" for index in range(20)]
     assert 1 < store.most_at_a_time <= 8
     assert store.taken["/7.txt"] == b"7.txt"
