@@ -158,8 +158,8 @@ def _member(
 def _with_hash(entry: Entry, row: _Row | None) -> Deflated | FileSlice:
     """The entry's content, to be compared with RECORD where that is worth its time."""
     content = entry.content
-    if row is None:
-        return content
+    if row is None or entry.path.partition("/")[0].endswith(".dist-info"):
+        return content  # torch 1.9.0 was published with another METADATA than its RECORD names, and is installed by all
     if row.size and row.size != str(content.size):
         raise LayerError(
             f"`{entry.path}` in `{content.path.name}` has {content.size} bytes, but RECORD says {row.size}",

@@ -340,6 +340,22 @@ def test_wheels_that_are_none(tmp_path: Path) -> None:
         assert "RECORD" in refused(wheel(files | {"demo-1.0.dist-info/RECORD": record}), tmp_path)
 
 
+def test_metadata_that_its_record_does_not_know(tmp_path: Path) -> None:
+    files = with_metadata({"demo/__init__.py": BODY})
+    place = "demo-1.0.dist-info/METADATA"
+    record = files["demo-1.0.dist-info/RECORD"].decode()
+    (row,) = [line for line in record.splitlines() if line.startswith(place)]
+    files[place] += b"Summary: edited, as that of torch 1.9.0\n"
+    tar = pack_bytes(write_zip(Part(name=path.encode(), data=data) for path, data in files.items()), tmp_path)
+    held = {member.name.rpartition("site-packages/")[2]: member for member in tar.getmembers()}
+    file = tar.extractfile(held[place])
+    assert file is not None
+    assert file.read() == files[place]
+    kept = tar.extractfile(held["demo-1.0.dist-info/RECORD"])
+    assert kept is not None
+    assert row in kept.read().decode().splitlines()
+
+
 def test_records_that_lie(tmp_path: Path) -> None:
     files = with_metadata({"demo/__init__.py": BODY})
     record = files["demo-1.0.dist-info/RECORD"].decode()
