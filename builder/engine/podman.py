@@ -122,7 +122,8 @@ def start(
         env = {**_home(image), **options.env}
         variables.write_text("".join(f"{key}={value}\n" for key, value in env.items() if "\n" not in value))
         words = arguments(image, options=options, variables=variables, interactive=_is_terminal(options))
-        argv = [*_ending_with_us(), tool, *front, *_QUIET, "run", "--name", name, *words, reference]
+        argv = [tool, *front, *_QUIET, "run", "--name", name, *words, reference]
+        _end_with_us(tool, name, stack=stack)
         argv += options.command or ()
         attached = process.start(
             argv, stdin=options.stdin, stdout=options.stdout, stderr=options.stderr, session=not options.tty
@@ -269,7 +270,25 @@ def _is_terminal(options: Options) -> bool:
     )
 
 
-def _ending_with_us() -> list[str]:
-    """SIGTERM for podman, which passes it on, should this process be killed."""
-    tool = shutil.which("setpriv", path=_path())
-    return [tool, "--pdeathsig", "TERM"] if tool else []
+def _end_with_us(tool: str, name: str, *, stack: contextlib.ExitStack) -> None:
+    """Have the container stopped, kindly first, and removed should this process be killed: conmon would keep it.
+
+    A shell waits for a word from this process, and for the pipe's end, which is that of this process.
+    """
+    reader, writer = os.pipe()
+    remove = [tool, *_QUIET, "rm", "--force", "--time", str(int(GRACE)), "--ignore", name]
+    watch = ["/bin/sh", "-c", 'read -r word || exec "$@"', "sh", *remove]
+    try:
+        watcher = process.start(
+            watch, stdin=reader, stdout=sandbox.DEVNULL, stderr=sandbox.DEVNULL, session=True
+        )  # the terminal's signals are not for it
+    finally:
+        os.close(reader)
+
+    def dismiss() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(writer, b"ended\n")
+        os.close(writer)
+        watcher.wait()
+
+    stack.callback(dismiss)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +128,41 @@ def test_signals_and_removal(image: StoredImage, store: Store, tmp_path: Path) -
             assert name in asked("ps", "--format", "{{.Names}}")
     assert name not in asked("ps", "--all", "--format", "{{.Names}}")  # closed while it ran: killed and removed
     assert not list((store.root / "tmp").iterdir())
+
+
+KILLED = """
+import os, pickle, signal, subprocess, sys
+from pathlib import Path
+from builder.engine import podman
+from builder.engine.container import Options
+from builder.store import Store
+image, mounts = pickle.loads(Path(sys.argv[2]).read_bytes())
+with Store.open(Path(sys.argv[1])) as store, open(sys.argv[3], "wb") as out:
+    command = ("bash", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    running = podman.start(
+        image, store=store, options=Options(command=command, mounts=mounts, stdin=subprocess.DEVNULL, stdout=out)
+    )
+    while b"ready" not in Path(sys.argv[3]).read_bytes():
+        assert running.poll() is None
+    print(running.name, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_who_started_it_is_killed(image: StoredImage, store: Store, tmp_path: Path) -> None:
+    """Nothing stays, not even of a command that ignores SIGTERM."""
+    (tmp_path / "image").write_bytes(pickle.dumps((image, HOST)))
+    words = [sys.executable, "-c", KILLED, store.root, tmp_path / "image", tmp_path / "out"]
+    done = subprocess.run(
+        words, cwd=Path(podman.__file__).parents[2], stdout=subprocess.PIPE, stderr=NULL, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    name = done.stdout.strip()
+    assert name
+    deadline = time.monotonic() + 120
+    while name in asked("ps", "--all", "--format", "{{.Names}}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def wait_for(path: Path, text: str) -> None:
