@@ -241,6 +241,7 @@ def test_a_cuda_that_torch_does_not_know_is_a_warning() -> None:
         ("2.3.1", "12.4", "cu121"),
         ("2.3.1", "11.8", "cu118"),
         ("2.9.0", "11.8", ""),
+        ("2.11.0", "12.9", "cu129"),
         ("2.9.0", None, ""),
         ("1.9.0", None, "cu111"),
         ("1.10.1", None, "cu113"),  # replicate/cog#390
