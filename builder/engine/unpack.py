@@ -117,7 +117,11 @@ def _fill(target: Path, *, layer: PackedLayer, ids: _Ids, store: Store, report: 
         except ValueError as problem:
             raise StoreError(f"the layer `{layer.digest}` is damaged", details=str(problem), hint=damaged) from problem
         except LayerError as problem:
-            raise LayerError(f"the layer `{layer.digest}` is hostile: {problem.brief}") from problem
+            raise LayerError(
+                f"the layer `{layer.digest}` is hostile: {problem.brief}",
+                details=problem.details,
+                hint="take the image from a source that you trust: no builder makes such a layer",
+            ) from problem
         if stream.diff_id != layer.diff_id:
             details = f"expected {layer.diff_id}\nfound    {stream.diff_id}"
             raise StoreError(f"the layer `{layer.digest}` does not hold what it should", details=details, hint=damaged)

@@ -69,6 +69,15 @@ def test_both_forms_of_sources(key: pysequoia.Tsk) -> None:
         assert {cert.fingerprint for cert in certs} == {key.extract_certificate().fingerprint}
 
 
+@pytest.mark.parametrize(
+    ("second", "architectures"), [("[arch=amd64] ", ("i386", "amd64")), ("", ()), ("[arch=i386] ", ("i386",))]
+)
+def test_an_archive_that_two_entries_name(second: str, architectures: tuple[str, ...]) -> None:
+    text = f"deb [arch=i386] http://a.example/u noble main\ndeb {second}http://a.example/u noble universe\n"
+    (source,) = image_sources(FilesImage({"etc/apt/sources.list": text.encode()}))
+    assert (source.components, source.architectures) == (("main", "universe"), architectures)
+
+
 def test_a_mirror_near_by_and_a_flat_archive(
     tmp_path: Path, mirror: Mirror, serve: Serve, key: pysequoia.Tsk, store: Store, host: Callable[..., HostImage]
 ) -> None:

@@ -27,9 +27,7 @@ from builder.resolve.debian.index import Package
 from builder.resolve.debian.release import OTHER_MIRROR
 from builder.store import Store
 
-_INSTALL = re.compile(
-    r"Inst (?P<name>[^\s:]+)(?::\S+)?(?: \[(?P<old>[^\]]*)\])? \((?P<version>\S+) .*\[(?P<arch>[^\]]+)\]\)"
-)
+_INSTALL = re.compile(r"Inst (?P<name>[^\s:]+)(?::\S+)?(?: \[[^\]]*\])? \((?P<version>\S+) .*\[(?P<arch>[^\]]+)\]\)")
 _OTHER_BASE = "take another base image: the apt of this one is not to be trusted"
 _REMOVE = re.compile(r"Remv (?P<name>\S+)")
 _ENV = {
@@ -52,12 +50,11 @@ class Answer:
 
 @frozen
 class Chosen:
-    """One line of what apt would do: install `name` in `version`; `old` is what the base has."""
+    """One line of what apt would do: install `name` in `version`."""
 
     name: str
     version: str
     architecture: str
-    old: str = ""
 
 
 def choose(
@@ -204,9 +201,7 @@ def _chosen(output: str) -> list[Chosen]:
         found = _INSTALL.match(line)
         if found is None:
             raise ResolveError("the base image's apt says what is not understood", details=line, hint=_OTHER_BASE)
-        chosen.append(
-            Chosen(name=found["name"], version=found["version"], architecture=found["arch"], old=found["old"] or "")
-        )
+        chosen.append(Chosen(name=found["name"], version=found["version"], architecture=found["arch"]))
     return chosen
 
 

@@ -27,12 +27,15 @@ class AptSource:
     architectures: tuple[str, ...] = ()
     """Empty: all that the image has."""
     keys: bytes = b""
-    trusted: bool = False
-    """`trusted=yes`: whoever made the image said that no signature is needed."""
 
     def is_for(self, architecture: str) -> bool:
         """Whether packages of `architecture` are taken from it."""
         return not self.architectures or architecture in self.architectures
+
+    def or_those_of(self, other: AptSource) -> tuple[str, ...]:
+        """The architectures of both, for an archive that two entries name."""
+        both = (*self.architectures, *other.architectures)
+        return tuple(dict.fromkeys(both)) if self.architectures and other.architectures else ()
 
     @property
     def flat(self) -> bool:
@@ -58,8 +61,8 @@ def image_sources(image: Image) -> tuple[AptSource, ...]:
                     if known is not None:  # several entries of one archive: apt takes all their components
                         both = tuple(dict.fromkeys((*known.components, *source.components)))
                         source = AptSource(
-                            uri=known.uri, suite=suite, components=both, architectures=known.architectures,
-                            keys=known.keys + source.keys, trusted=known.trusted,
+                            uri=known.uri, suite=suite, components=both, architectures=known.or_those_of(source),
+                            keys=known.keys + source.keys,
                         )  # fmt: skip
                     found[source.uri, suite] = source
     return tuple(found.values())
@@ -79,7 +82,6 @@ def _source(uri: str, suite: str, *, fields: Mapping[str, str], image: Image) ->
         components=() if suite.endswith("/") else tuple(fields.get("components", "").split()),
         architectures=tuple(re.split(r"[\s,]+", fields["architectures"])) if fields.get("architectures") else (),
         keys=_keys(fields.get("signed-by", ""), image=image),
-        trusted=fields.get("trusted", "").lower() in ("yes", "true", "1"),
     )
 
 
@@ -132,7 +134,6 @@ def _one_line(text: str) -> Iterator[dict[str, str]]:
             "components": found["components"],
             "architectures": options.get("arch", ""),
             "signed-by": options.get("signed-by", ""),
-            "trusted": options.get("trusted", ""),
         }
 
 

@@ -16,9 +16,6 @@ from builder.errors import ResolveError
 
 OTHER_MIRROR = "try again later, or name another mirror in COGSMITH_DEBIAN_MIRROR: this one is damaged or being updated"
 
-SUITES = {"bookworm": "12", "trixie": "13"}
-"""Code names of the Debian releases that can be a base, and their numbers."""
-
 _SNAPSHOT = re.compile(r"/\d{8}T\d{6}Z/")
 
 
