@@ -11,9 +11,7 @@ def freeze(lock: Lock) -> str:
     An archive or a folder of the project has its version: where that was on some machine helps nobody.
     """
     built = {item.sha256: item for item in lock.built}
-    return "".join(
-        f"{wheel.name}{_place(built.get(wheel.sha256)) or f'=={wheel.version}'}\n" for wheel in lock.wheels
-    )
+    return "".join(f"{wheel.name}{_place(built.get(wheel.sha256)) or f'=={wheel.version}'}\n" for wheel in lock.wheels)
 
 
 def _place(built: Built | None) -> str:
