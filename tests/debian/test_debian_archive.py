@@ -238,7 +238,8 @@ def test_no_mirror(store) -> None:
 
 def test_a_release_that_is_cut_off(monkeypatch) -> None:
     """Also where a wheel's METADATA is looked for, which is then not known."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:

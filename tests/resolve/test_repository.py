@@ -21,6 +21,7 @@ from builder.resolve.unbuilt import Source, source_of
 from builder.store import Store
 
 TOKEN = "t0ken-of-a-user"
+ENV = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def host(tmp_path: Path) -> Iterator[str]:
 
 def test_a_token_is_not_in_the_clone(host: str, tmp_path: Path) -> None:
     folder = tmp_path / "clone"
-    _, url, commit = repository.clone("x", place=f"http://{TOKEN}@{host}/x.git", folder=folder, env=dict(os.environ))
+    _, url, commit = repository.clone("x", place=f"http://{TOKEN}@{host}/x.git", folder=folder, env=ENV)
     assert (url, len(commit)) == (f"http://{host}/x.git", 40)
     assert (folder / "file").read_text() == "x"
     found = subprocess.run(["grep", "-rl", TOKEN, folder], capture_output=True, text=True, check=False)
@@ -60,7 +61,7 @@ def test_a_token_is_not_in_the_clone(host: str, tmp_path: Path) -> None:
 def test_a_password_is_in_no_error(host: str, tmp_path: Path) -> None:
     place = f"http://me:{TOKEN}@{host}/none.git"
     with pytest.raises(ResolveError) as caught:
-        repository.clone("x", place=place, folder=tmp_path / "clone", env=dict(os.environ))
+        repository.clone("x", place=place, folder=tmp_path / "clone", env=ENV)
     assert host in str(caught.value)
     assert TOKEN not in str(caught.value)
 
