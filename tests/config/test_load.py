@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from load_problems import PATH, problems
 
 from builder.config import (
     Command,
@@ -18,15 +17,6 @@ from builder.config import (
     unsupported,
 )
 from builder.config.words import expand, is_balanced
-from builder.errors import ConfigError
-
-PATH = Path("cog.yaml")
-
-
-def problems(text: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load(text, path=PATH)
-    return [line for line in (caught.value.details or "").splitlines() if not line.startswith("    ")]
 
 
 def test_everything() -> None:
@@ -307,88 +297,6 @@ def test_unknown_keys_are_warned_of() -> None:
     ]
 
 
-def test_anchors_and_merges() -> None:
-    text = "x: &b {python_version: 3.11, gpu: true}\nbuild:\n  <<: *b\n  gpu: false\n"
-    config = load(text, path=PATH)
-    assert (config.python_version, config.gpu) == ("3.11", False)
-
-
-BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-    f"{new}: &{new} [{','.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
-)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: [", "is not valid YAML"),
-        ("a: b: c\n", "is not valid YAML"),
-        ("a\tb: 1\n\t- x", "is not valid YAML"),
-        ("a: 1\n---\nb: 2\n", "is not valid YAML"),
-        ("a: *nowhere\n", "is not valid YAML"),
-        ("a: \x01\n", "is not valid YAML"),
-        (BOMB, "aliases that expand without end"),
-        ("a: &a [*a]\n", "aliases that expand without end"),
-        ("[" * 100_000, "nested too deeply"),
-        ("a: !!python/object/apply:os.system [x]\n", "tag that is not supported"),
-        ("a: !custom x\n", "tag that is not supported"),
-        ("? [a]\n: b\n", "key that is not text"),
-        ("#" * 1_000_001, "too large"),
-    ],
-)
-def test_hostile_or_broken_yaml(text: str, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load(text, path=PATH)
-    assert message in caught.value.brief
-
-
-def details(text: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load(text, path=PATH)
-    return f"{caught.value.details}\nhint: {caught.value.hint}"
-
-
-def test_yaml_errors_point_at_the_place() -> None:
-    where, line, mark, hint = details("build:\n  gpu: true: x\n").splitlines()
-    assert where.startswith("line 2, column 12: ")
-    assert line.index(":", line.index("true")) == len(mark) - 1
-    assert hint == "hint: put quotes around a value that has a colon in it"
-
-
-@pytest.mark.parametrize(
-    ("text", "hint"),
-    [
-        ("build:\n\tgpu: true\n", "indent with spaces"),
-        ("run: a.py:A\n---\nrun: b.py:B\n", "one document"),
-        ("run: *name\n", "needs an anchor"),
-    ],
-)
-def test_yaml_errors_say_what_to_do(text: str, hint: str) -> None:
-    assert f"hint: {hint}" in details(text) or hint in details(text).splitlines()[-1]
-
-
-def test_problems_show_their_line() -> None:
-    said = details("build:\r\n  # why\r\n  gpu: maybe\r\nrun: [\r\n  1]\r\n").splitlines()
-    assert said == [
-        'build.gpu: must be true or false (got "maybe", line 3, column 8)',
-        "      gpu: maybe",
-        "           ^",
-        "run: must be a string or number (line 4, column 6)",
-        "    run: [",
-        "         ^",
-        "hint: correct what is named above, and try again",
-    ]
-
-
-def test_long_lines_are_cut_around_the_place() -> None:
-    where, line, mark, _ = details(
-        "x: {" + "a: 1, " * 1000 + "}\nimage: " + "é" * 500 + "\0" + "é" * 500 + "\n"
-    ).splitlines()
-    assert where.startswith("line 2, column 508: the character U+0000 is not allowed")
-    assert len(line) < 200
-    assert line[len(mark) - 1] == "\0"
-
-
 def test_hash_depends_on_what_a_resolution_depends_on() -> None:
     def hashed(text: str, requirements: str = "numpy\n") -> str:
         return config_hash(load(text, path=PATH), requirements)
@@ -419,48 +327,6 @@ def test_debian_suites() -> None:
     assert [debian_suite(v) for v in ("3.11", "3.11.2", "3.13", "3.12")] == ["bookworm", "bookworm", "trixie", None]
 
 
-OLDEST = """\
-environment:
-  python_version: 3.8
-  python_requirements: requirements.txt
-  system_packages: [ffmpeg]
-  architectures: [cpu]
-  post_install: [echo]
-model: "model.py:Model"
-"""
-
-
-def test_the_oldest_format() -> None:
-    config = load(OLDEST, path=PATH)
-    assert config == Config(
-        python_version="3.8",
-        python_requirements="requirements.txt",
-        system_packages=("ffmpeg",),
-        commands=(Command(command="echo"),),
-        run="model.py:Model",
-    )
-    assert config.warnings == (
-        'deprecated field "environment": use "build" instead (line 2, column 3)',
-        "`environment.architectures` is ignored: `build.gpu` says so today (line 5, column 18)",
-        'deprecated field "model": use "run" instead (line 7, column 8)',
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        (OLDEST + "build: {python_version: 3.11}\n", "environment: must be a list where there is a build section"),
-        (OLDEST + "run: run.py:Runner\n", "model: is a repository where run or predict names the class"),
-        (OLDEST.replace("3.8", "3.7"), "environment.python_version: minimum supported Python version is 3.8"),
-        ("environment: {python_packages: x}\n", "environment.python_packages: must be a list, with a line `- x` for"),
-        ("model: 'a.py:b.py:C'\n", "model: must be in the form 'model.py:Model'"),
-    ],
-)
-def test_problems_of_the_oldest_format(text: str, line: str) -> None:
-    found = problems(text)
-    assert [item for item in found if item.startswith(line)], found
-
-
 def test_keys_of_our_own() -> None:
     text = "build: {python_version: 3.11, platforms: [linux/arm64, linux/amd64], python_project: pyproject.toml}\n"
     config = load(text, path=PATH)
@@ -481,24 +347,6 @@ def test_keys_of_our_own() -> None:
 def test_problems_with_keys_of_our_own(build: str, line: str) -> None:
     found = problems(f"build: {{{build}}}\n")
     assert [item for item in found if item.startswith(line)], found
-
-
-def test_keys_at_the_wrong_place() -> None:
-    config = load("python_version: 3.11\n", path=PATH)
-    assert config.warnings == ("unknown key `python_version` is ignored (line 1, column 1); it belongs under `build`",)
-
-
-def test_keys_of_older_files_say_what_to_write() -> None:
-    config = load("build:\n  python_version: 3.11\n  environment: [A=1]\n  python_find_links: [x]\n", path=PATH)
-    assert [warning.partition("; ")[2] for warning in config.warnings] == [
-        "it belongs at the top of the file",
-        "write `--find-links URL` into the requirements",
-    ]
-
-
-def test_the_environment_of_2021_had_a_gpu() -> None:
-    config = load("environment: {python_version: '3.8', gpu: true}\npredict: predict.py:P\n", path=PATH)
-    assert (config.python_version, config.gpu, config.environment) == ("3.8", True, ())
 
 
 @pytest.mark.parametrize("value", ["it's", '"x', "'x"])
@@ -527,8 +375,3 @@ def test_quotes_that_are_not_closed(value: str) -> None:
 def test_values_of_variables_as_a_dockerfile_reads_them(value: str, held: str) -> None:
     assert is_balanced(value)
     assert expand(value, variables={"A": "1", "EMPTY": ""}) == held
-
-
-def test_a_merge_of_no_mapping() -> None:
-    with pytest.raises(ConfigError, match="merges"):
-        load("x: &x [1]\nbuild:\n  <<: *x\n", path=PATH)
