@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 from builder.lock import dumps, loads
 from builder.store import Store
 from tests.conftest import Cogsmith, Done
+from tests.progress import Progress
 
 pytestmark = [pytest.mark.network, pytest.mark.xdist_group("hello")]
 
@@ -288,22 +288,18 @@ def test_killed_build(cogsmith: Cogsmith, tmp_path: Path) -> None:
     with (folder / "large.bin").open("wb") as large:
         large.write(os.urandom(1000))
         large.truncate(300_000_000)
-    tmp = cogsmith.cache / "cogsmith" / "tmp"
+    progress = Progress()
     process = subprocess.Popen(
-        [sys.executable, "-m", "builder.cli", "build", "-t", "killed"],
+        [sys.executable, "-m", "builder.cli", "build", "-t", "killed", "--progress", "tty"],
         cwd=folder,
         env=cogsmith.env(),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=progress.fileno(),
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if any(path.is_file() and path.stat().st_size > 10_000_000 for path in tmp.glob("*")):
-            break
-        time.sleep(0.005)
-    assert process.poll() is None, "the build ended before it could be killed"
+    progress.until("packing code")
     os.killpg(process.pid, signal.SIGKILL)
+    progress.all()
     process.wait()
     assert cogsmith("image", "inspect", "killed", ok=False).code != 0
     assert cogsmith("build", "-t", "killed", cwd=folder).out.startswith("sha256:")
