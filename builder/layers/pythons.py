@@ -55,7 +55,9 @@ def _is_needed(path: str, *, library: str) -> bool:
     """Whether an interpreter needs the file to start, and to compile."""
     inside = path.removeprefix(library)
     if inside != path:
-        return "/" not in inside or inside.startswith(("collections/", "encodings/", "importlib/"))
+        return "/" not in inside or inside.startswith(
+            ("collections/", "encodings/", "importlib/", "lib-dynload/unicodedata")  # that for `\N{...}` in sources
+        )
     return path.startswith("bin/") or (path.startswith("lib/lib") and ".so" in path)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 ROOT = "/opt/build"
 OUT = ROOT + "/out"
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:] = [path for path in sys.path if path != HERE]  # or `import wheel` in a backend would find this file
 
 
 def main() -> None:

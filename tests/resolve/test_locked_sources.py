@@ -25,12 +25,13 @@ from tests.conftest import Cogsmith
 
 BACKEND = '''"""A backend that lies in the source, as PEP 517 allows: it needs nothing from an index."""
 
-import os, zipfile
+import importlib.util, os, zipfile
 
 NAME = {name!r}
 
 
 def build_wheel(folder, settings=None, metadata=None):
+    assert importlib.util.find_spec("wheel") is None, "nobody asked for that, and a file of who builds is no module"
     name = f"{{NAME}}-1.0-py3-none-any.whl"
     info = f"{{NAME}}-1.0.dist-info/"
     files = {{
