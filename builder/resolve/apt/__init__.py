@@ -23,8 +23,7 @@ from builder.resolve.apt.archives import Archives
 from builder.resolve.apt.image import FOLDER, Image
 from builder.resolve.apt.kept import Kept, kept_archive
 from builder.resolve.apt.lists import options, write_lists
-from builder.resolve.debian.index import Package
-from builder.resolve.debian.release import OTHER_MIRROR
+from builder.resolve.debian.files import deb_of, remote_of
 from builder.store import Store
 
 _INSTALL = re.compile(r"Inst (?P<name>[^\s:]+)(?::\S+)?(?: \[[^\]]*\])? \((?P<version>\S+) .*\[(?P<arch>[^\]]+)\]\)")
@@ -109,8 +108,7 @@ def choose(
         else:
             deb = deb_of(package)
             debs.append(deb)
-            urls = tuple(f"{mirror}/{deb.filename.removeprefix('./')}" for mirror in package.mirrors)
-            remotes.append(Remote(sha256=deb.sha256, size=deb.size, name=deb.filename.rpartition("/")[2], urls=urls))
+            remotes.append(remote_of(package, deb))
     return tuple(sorted(debs, key=lambda deb: (deb.package, deb.architecture))), tuple(remotes)
 
 
@@ -126,25 +124,6 @@ def stays(locked: Sequence[Deb], *, moving: Collection[str], archives: Archives)
 
     sources = {source(name) for name in moving}
     return {deb.package: deb for deb in locked if deb.package not in moving and source(deb.package) not in sources}
-
-
-def deb_of(package: Package) -> Deb:
-    """What an index says of a package; `ResolveError` if it says too little."""
-    try:
-        if "/" in package.name + package.version + package.fields["Architecture"]:  # files are written under them
-            raise ValueError("its name, version or architecture is a path")
-        return Deb(
-            package=package.name,
-            version=package.version,
-            architecture=package.fields["Architecture"],
-            filename=package.fields["Filename"],
-            size=int(package.fields["Size"]),
-            sha256=package.fields["SHA256"],
-        )
-    except (KeyError, ValueError) as problem:
-        raise ResolveError(
-            f"the index entry of the package `{package.name}` is incomplete or wrong: {problem}", hint=OTHER_MIRROR
-        ) from problem
 
 
 def _check_names(

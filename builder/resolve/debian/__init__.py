@@ -21,6 +21,7 @@ from builder.plan import Deb, Interpreter, Remote, canonical_json
 from builder.report import Report
 from builder.resolve.debian.archive import find_suites, indexes_id, read_indexes
 from builder.resolve.debian.closure import closure
+from builder.resolve.debian.files import deb_of, remote_of
 from builder.resolve.debian.index import Package
 from builder.resolve.debian.mirrors import mirror_credentials, plain_mirrors, session_factory, with_mirrors
 from builder.resolve.debian.release import OTHER_MIRROR, archive_keys
@@ -94,8 +95,8 @@ def resolve_debian(
         index = read_indexes(suites, architecture=architecture, store=store, report=report, new_session=new_session)
         packages = closure(index, wanted=wanted)
         store.remember("debian packages", key, json.dumps([_kept(package) for package in packages.values()]))
-    debs = tuple(_deb(packages[name]) for name in sorted(packages))
-    remotes = tuple(_remote(packages[deb.package], deb) for deb in debs)
+    debs = tuple(deb_of(packages[name]) for name in sorted(packages))
+    remotes = tuple(remote_of(packages[deb.package], deb) for deb in debs)
     paths = ensure(remotes, store=store, report=report, new_session=new_session)
     reason = unmodelled(debs, paths=paths)
     if reason:
@@ -117,28 +118,6 @@ def unmodelled(debs: Sequence[Deb], *, paths: dict[str, Path]) -> str:
 def _kept(package: Package) -> dict[str, Any]:
     fields = {name: package.fields[name] for name in _FIELDS if name in package.fields}
     return {"name": package.name, "version": package.version, "fields": fields, "mirrors": package.mirrors}
-
-
-def _deb(package: Package) -> Deb:
-    try:
-        return Deb(
-            package=package.name,
-            version=package.version,
-            architecture=package.fields["Architecture"],
-            filename=package.fields["Filename"],
-            size=int(package.fields["Size"]),
-            sha256=package.fields["SHA256"],
-        )
-    except (KeyError, ValueError) as problem:
-        raise ResolveError(
-            f"the index entry of Debian package `{package.name}` is incomplete: {problem}", hint=OTHER_MIRROR
-        ) from problem
-
-
-def _remote(package: Package, deb: Deb) -> Remote:
-    name = deb.filename.rpartition("/")[2]
-    urls = tuple(f"{mirror}/{deb.filename}" for mirror in package.mirrors)
-    return Remote(sha256=deb.sha256, size=deb.size, name=name, urls=urls)
 
 
 def _interpreter(packages: dict[str, Package], *, suite: str) -> Interpreter:
