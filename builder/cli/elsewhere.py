@@ -18,6 +18,8 @@ class Elsewhere:
 
     repositories: tuple[Reference, ...]
     settings: Settings
+    entered: bool = False
+    """Whether a first repository that lets nobody in is an error at once, and not after everything is made."""
 
     @property
     def name(self) -> str:
@@ -54,7 +56,9 @@ class Elsewhere:
             try:
                 client = Client(reference, access=access, actions="pull" if number else "pull,push")
                 there = have(client, [digest for digest in digests if digest not in found])
-            except RegistryError:
+            except RegistryError as problem:
+                if self.entered and not number and problem.status in (401, 403):
+                    raise
                 continue  # the push itself will say what is wrong
             known.note(store, repository=full(reference, env=self.settings.env), digests=there)
             found |= there

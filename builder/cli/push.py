@@ -81,7 +81,7 @@ def _built(
     name = target.reference.tagged if not target.bundle else f"{target.reference.name}:latest"
     console.note(f"Building {name} from {project.root / options.file}")
     repositories = [target.reference, *([parse(settings.cache_repo)] if settings.cache_repo else [])]
-    elsewhere = Elsewhere(repositories=tuple(repositories), settings=settings)
+    elsewhere = Elsewhere(repositories=tuple(repositories), settings=settings, entered=True)
     from builder.cli.build import platforms_of
 
     images = []

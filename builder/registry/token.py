@@ -98,11 +98,13 @@ def ask_token(
             response = send("GET", realm, params=query, auth=Authorization(authorization))
         content = response.content
     if response.status_code != 200:
-        raise RegistryError(
+        error = RegistryError(
             f"`{registry}` gave no token: HTTP status {response.status_code}",
             details=errors_of(response) or None,
             hint=f"log in: {hosts.log_in(registry)}",
         )
+        error.status = response.status_code
+        raise error
     try:
         answer = json.loads(content)
         token = str(answer.get("token") or answer["access_token"])

@@ -177,6 +177,12 @@ def test_a_push_that_moves_no_bytes(public: Server, box: Home, empty: Home, lock
     assert third.strip() == second
 
 
+def test_who_is_not_let_in_hears_it_before_the_work(private: Server, empty: Home, folder: Path) -> None:
+    refused = empty("push", "--locked", f"{private.host}/team/tiny:v1", cwd=folder, ok=False)
+    assert f"hint: log in: `cogsmith login {private.host}`" in refused.err
+    assert "made" not in refused.err
+
+
 def test_layers_that_the_registry_lost_are_made(public: Server, box: Home, empty: Home, folder: Path) -> None:
     reference = f"{public.host}/team/model"
     digest = box("push", "-q", "--locked", f"{reference}:v1", cwd=folder).out
