@@ -18,6 +18,8 @@ NEEDED = (
 
 LEFT_OUT = (
     "test_ordinary.py",
+    "test_bombs.py",
+    "test_playground.py",
     "test_inputs.py",
     "test_outputs.py",
     "test_same.py",
