@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from builder import oci
 from builder.backends import Execution, Fetch
-from builder.backends.steps import Executed, Executor
+from builder.backends.steps import Executed, Executor, check_secrets
 from builder.codec import codec_for
 from builder.engine.platform import MACHINES
 from builder.errors import BackendError, LayerError
@@ -79,6 +79,8 @@ def make(
             made[i] = found
         elif isinstance(layer, Executed):
             commands.insert(0, i)
+    for i in commands:  # before any of them runs
+        check_secrets(layers[i], execution=execution)
     runner = executor(execution) if commands else None
     if runner is not None:
         _check_steps(plan, executor=runner, store=store)

@@ -16,7 +16,7 @@ from builder.backends import Execution
 from builder.errors import BackendError
 from builder.frozen import frozen
 from builder.oci import PackedLayer
-from builder.plan import Network, PackagesLayer, Plan, RunLayer
+from builder.plan import Layer, Network, PackagesLayer, Plan, RunLayer
 from builder.report import Report
 from builder.store import Store
 
@@ -165,13 +165,20 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _secrets(layer: RunLayer, *, execution: Execution) -> list[Given]:
+def check_secrets(layer: Layer, *, execution: Execution) -> None:
+    """`BackendError` for a secret that the layer's command wants and nobody gave."""
+    if not isinstance(layer, RunLayer):
+        return
     missing = [secret.id for secret in layer.secrets if secret.id not in execution.secrets]
     if missing:
         raise BackendError(
             f"`{layer.command}` wants the secret `{missing[0]}`, which was not given",
             hint=f"`--secret id={missing[0]},src=FILE` or `--secret id={missing[0]},env=NAME`",
         )
+
+
+def _secrets(layer: RunLayer, *, execution: Execution) -> list[Given]:
+    check_secrets(layer, execution=execution)
     return [Given(target=secret.target, content=execution.secrets[secret.id]) for secret in layer.secrets]
 
 

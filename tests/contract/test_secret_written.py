@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 
 import pytest
-from executed.bases import Step, plan_of, put_base
+from executed.bases import Lines, Step, plan_of, put_base
 
 from builder.backends import Execution, backend
-from builder.errors import CogsmithError, LayerError
+from builder.errors import BackendError, CogsmithError, LayerError
 from builder.store import Store
 
 from .cases import Way, make
@@ -56,3 +56,11 @@ def test_what_is_removed_or_short_is_no_matter(store: Store, tar: bytes) -> None
                 secrets={"t": "/run/secrets/t", "s": "/run/secrets/s"})  # fmt: skip
     given = Execution(secrets={"t": TOKEN, "s": b"short"})
     make(plan_of(put_base(store, tar), step), way=Way("embedded"), store=store, given=given)
+
+
+def test_one_that_is_missing_is_told_before_anything_runs(store: Store, tar: bytes) -> None:
+    report = Lines()
+    plan = plan_of(put_base(store, tar), "echo first > /first", Step("cat /x", secrets={"t": "/x"}))
+    with pytest.raises(BackendError, match="wants the secret `t`, which was not given"):
+        make(plan, way=Way("embedded"), store=store, report=report, given=Execution())
+    assert report.lines == []
