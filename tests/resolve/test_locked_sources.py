@@ -120,7 +120,7 @@ def test_a_lock_of_uv_with_sources_of_every_kind(
     )
     env = {**os.environ, "UV_CACHE_DIR": str(tmp_path / "uv"), "UV_PYTHON": sys.executable}
     subprocess.run([find_uv_bin(), "lock", "-q"], cwd=project, env=env, check=True)
-    told = cogsmith("lock", "--no-layers", cwd=project)
+    told = cogsmith("lock", "--no-layers", cwd=project, timeout=600)
     for name in NAMES:
         assert f"building a wheel of {name}" in told.err
     document = tomllib.loads((project / "pylock.cog.toml").read_text())
