@@ -11,10 +11,13 @@ let
 
   # What bytecode is compiled with on this machine; of no consequence for its bytes.
   compiler = builtins.head (builtins.filter (one: one.architecture == packer.architecture) (layer.compilers or [ ]) ++ [ null ]);
+  # What system packages are installed over; null where they would have to be installed by a command.
+  below = if layer.kind == "packages" && number == 1 then builtins.elemAt data.layers 0 else null;
+  base = if below != null && below.kind == "debian" && !below.executed then builtins.removeAttrs below [ "reason" ] else null;
   hashesOf = one:
     map (file: file.sha256) (one.wheels or [ ] ++ one.debs or [ ])
     ++ (if one.kind or "" == "interpreter" then [ one.sha256 ] else [ ]);
-  hashes = hashesOf layer ++ hashesOf (layer.of or { }) ++ (if compiler == null then [ ] else
+  hashes = hashesOf layer ++ hashesOf (layer.of or { }) ++ (if base == null then [ ] else hashesOf base) ++ (if compiler == null then [ ] else
     hashesOf compiler ++ (if compiler.archive == null then [ ] else [ compiler.archive.sha256 ]));
   inputs = builtins.listToAttrs (map (hash: { name = hash; value = "${files.bySha256.${hash}}"; }) hashes);
 
@@ -61,7 +64,7 @@ let
     # Wheels are inflated to be checked, which `isal` does faster: it lies beside the codec.
     withCodec = layer.kind != "files" || data.compression == "zstd";
     spec = {
-      inherit layer;
+      layer = layer // (if base == null then { } else { inherit base; });
       inherit (data) compression;
       codecOfPlan = data.codec;
       title = builtins.elemAt data.titles number;

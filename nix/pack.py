@@ -8,6 +8,7 @@ from pathlib import Path
 THREADS = 4
 COMMAND = """the layer `{title}` comes from a command, which Nix does not run
 hint: `cogsmith build --backend embedded` makes it; `--backend nix` then finds it in the local store"""
+KNOWN = "hint: `cogsmith build --backend embedded` makes it; Nix makes only layers whose digest is known from that"
 CODEC = """the layer `{title}` is compressed, and there is no codec
 hint: pass `codec`: `cogsmith emit nix` writes one, or take the layer from a binary cache by its digest"""
 
@@ -26,7 +27,10 @@ def main() -> None:
     from builder.layers.pack import pack
     from builder.plan import Codec
 
-    if layer["kind"] in ("run", "packages") or layer.get("executed"):
+    # System packages over a Debian base can be unpacked and configured without running anything, where the digest that
+    # they came out as when they were installed says whether that is the same.
+    modelled = layer["kind"] == "packages" and spec["flat"] and "base" in layer
+    if layer["kind"] == "run" or layer.get("executed") or (layer["kind"] == "packages" and not modelled):
         fail(COMMAND.format(title=spec["title"]))
     # With gzip, wheels and files keep the streams that they have.
     if not spec["codec"] and (compression == "zstd" or layer["kind"] not in ("files", "runtime", "wheels")):
@@ -49,7 +53,7 @@ def main() -> None:
                 **compiling(layer, spec["compiler"], inputs),
             )
     except CogsmithError as problem:
-        fail(str(problem))
+        fail(f"`{spec['title']}`: {problem}\n{KNOWN}" if modelled else str(problem))
     if not spec["flat"]:
         about = {"digest": packed.digest, "diff_id": packed.diff_id, "size": packed.size}
         (out / "packed.json").write_text(json.dumps(about, sort_keys=True))

@@ -1,6 +1,7 @@
 """The Nix backend: every pure layer by the packer in Nix's sandbox, proved by its digest; the image is a store path.
 
-Runs no command: a layer that comes from one is taken by its digest, from the local store, a registry or a binary cache.
+Runs no command: a layer that comes from one is taken by its digest, from the local store, a registry or a binary cache;
+or, with system packages whose maintainer scripts are all known, made to that digest.
 `nix/default.nix` says how each part is made; this decides what the store must be given, and reads what comes out.
 """
 
@@ -18,6 +19,7 @@ from builder.backends import Execution, Fetch, nix_tool
 from builder.backends.making import wanted_downloads
 from builder.backends.nix_document import document, folder_of, is_executed
 from builder.backends.nix_failure import explained
+from builder.backends.nix_modelled import why_not_modelled
 from builder.backends.nix_paths import LAYER
 from builder.backends.nix_seeding import Tools, tools
 from builder.backends.nix_tool import Tool
@@ -137,7 +139,11 @@ def _supply(
         elif digest and digest in elsewhere:
             absent.append(digest)
         elif is_executed(layer):
-            nowhere.append(title(layer))
+            reason = why_not_modelled(plan, layer, fetch=fetch) if digest else "no digest"
+            if reason:
+                nowhere.append(f"{title(layer)} ({reason})" if digest else title(layer))
+            else:
+                wanted |= wanted_downloads(layer) | wanted_downloads(plan.layers[0])
         else:
             wanted |= wanted_downloads(layer)
     if nowhere:
@@ -199,14 +205,17 @@ def _read(plan: Plan, folder: Path, *, absent: Container[str], store: Store, rep
         PackedLayer(digest=one["digest"], diff_id=diff_id, size=one["size"], media_type=one["mediaType"])
         for one, diff_id in zip(manifest["layers"], diff_ids, strict=True)
     )
+    named = {locked.key for locked in plan.locked}
     for layer, packed in zip(plan.layers, layers, strict=True):
         if isinstance(layer, BaseLayer) or packed.digest in absent:
             continue
+        key = layer_key(layer, compression=plan.compression, codec=plan.codec)
         if not store.has_blob(packed.digest):
             blob = (folder / "blobs" / "sha256" / packed.digest.removeprefix("sha256:")).resolve()
             store.adopt(blob, packed.digest)
             report.note(f"made {packed.digest[7:19]} {title(layer)}")
-        store.record_layer(layer_key(layer, compression=plan.compression, codec=plan.codec), packed)
+        if key not in named:  # what one project's lock says is nothing to others
+            store.record_layer(key, packed)
     return layers
 
 

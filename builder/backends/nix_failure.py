@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from builder import process
 from builder.backends.nix_tool import Tool
 from builder.errors import BackendError, CogsmithError, LayerError
-from builder.plan import Locked, Plan, layer_key, title
+from builder.plan import Locked, PackagesLayer, Plan, layer_key, title
 
 _MARK = "cogsmith: "
 ELSEWHERE = "run the command above to see more; `--backend embedded` makes the same image without Nix"
@@ -47,11 +47,18 @@ def explained(
 def _mismatch(plan: Plan, *, name: str, want: str, got: str, known: Mapping[str, Locked]) -> CogsmithError:
     for layer in plan.layers:
         locked = known.get(layer_key(layer, compression=plan.compression, codec=plan.codec))
-        if locked is not None and locked.digest == f"sha256:{want}":
+        if locked is None or locked.digest != f"sha256:{want}":
+            continue
+        if isinstance(layer, PackagesLayer):
             return LayerError(
-                f"the layer `{title(layer)}` came out as sha256:{got}, but the lock says {locked.digest}",
-                hint="the lock was made by another release of Cogsmith: run `cogsmith lock` again",
+                f"the layer `{title(layer)}` comes out otherwise where its packages' scripts are not run",
+                details=f"installed: {locked.digest}\nby Nix:    sha256:{got}",
+                hint="make it by `cogsmith build --backend embedded`: `--backend nix` takes it from the local store",
             )
+        return LayerError(
+            f"the layer `{title(layer)}` came out as sha256:{got}, but the lock says {locked.digest}",
+            hint="the lock was made by another release of Cogsmith: run `cogsmith lock` again",
+        )
     return LayerError(
         f"`{name}` is not the file that was locked: its content is different",
         details=f"expected: sha256 {want}\nfound:    sha256 {got}",

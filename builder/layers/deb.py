@@ -166,8 +166,8 @@ def parse_fields(text: str) -> dict[str, str]:
             fields[name] += "\n" + line
         elif ":" in line:
             name, _, value = line.partition(":")
-            fields[name] = value.strip()
-    return fields
+            fields[name] = value.lstrip()
+    return {name: value.rstrip() for name, value in fields.items()}  # blanks at the end of a first line stay
 
 
 def _section(

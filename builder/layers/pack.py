@@ -40,9 +40,10 @@ def pack(
     verified while they are read, but for the wheels in `verified` (sha256), whose hash the caller has just checked: of
     those, the CRC-32 of each file.  `progress` is told how many bytes of content are done.  What Debian packages hold,
     and bytecode, is kept meanwhile in unnamed files in `scratch` (default: the system's folder for temporary files).
-    Bytecode is compiled by `compile_with`, an interpreter of the version that `spec` names.  Raises `LayerError` for an
-    input that is missing, changed, damaged or hostile, or where there is no room; what was written to `out` till then
-    is of no use.
+    A `packages` layer is packed where `spec` has the Debian layer right below as `base`, and every maintainer script is
+    known.  Bytecode is compiled by `compile_with`, an interpreter of the version that `spec` names.  Raises
+    `LayerError` for an input that is missing, changed, damaged or hostile, or where there is no room; what was written
+    to `out` till then is of no use.
     """
     kind = spec["kind"]
     members: Iterable[Member]
@@ -70,6 +71,10 @@ def pack(
         from builder.layers.debian import debian_members
 
         members = debian_members(spec, inputs, threads, scratch)
+    elif kind == "packages":
+        from builder.layers.debian.installed import installed_members
+
+        members = installed_members(spec, inputs, threads, scratch)
     elif kind == "bytecode":
         from builder.layers.bytecode import bytecode_members
 
@@ -90,7 +95,7 @@ def pack(
         codec=codec,
         compression=compression,
         epoch=spec["epoch"],
-        compress=kind in ("bytecode", "debian", "interpreter"),
+        compress=kind in ("bytecode", "debian", "interpreter", "packages"),
         threads=threads,
         progress=progress,
     )

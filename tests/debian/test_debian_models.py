@@ -19,6 +19,7 @@ from builder.layers.debian.models import MODELS
 from builder.layers.debian.scripts import identity, models_of, unknown_script
 from builder.layers.debian.setup import commands, here_document
 from builder.layers.debian.table import TABLE
+from builder.layers.debian.table_system import SYSTEM
 from builder.layers.root import Root
 from builder.layers.tree import read_folder
 
@@ -128,9 +129,10 @@ def test_a_string_may_end_another() -> None:
 
 
 def test_every_model_in_the_table_exists_and_is_used() -> None:
-    used = {name for names in TABLE.values() for name in names}
+    used = {name for names in (TABLE | SYSTEM).values() for name in names}
     assert used == set(MODELS)
-    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in TABLE)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in TABLE | SYSTEM)
+    assert not TABLE.keys() & SYSTEM.keys()
 
 
 def test_a_script_is_known_by_its_text(tmp_path: Path) -> None:

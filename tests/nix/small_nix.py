@@ -150,14 +150,14 @@ class Small:
         made = embedded.make(plan, store=store, local=self.local(), fetch=self.fetch, threads=2, report=Quiet())
         return list(made)
 
-    def locked(self, plan: Plan, made: list[PackedLayer]) -> Plan:
-        """The plan as a lock would have it: digests of all but the base and the code."""
+    def locked(self, plan: Plan, made: list[PackedLayer], *, first: int = 1) -> Plan:
+        """The plan as a lock would have it: digests of all but the base, which is below `first`, and the code."""
         found = tuple(
             Locked(
                 key=layer_key(layer, compression=plan.compression, codec=plan.codec),
                 digest=packed.digest, diff_id=packed.diff_id, size=packed.size,
             )
-            for layer, packed in zip(plan.layers[1:-1], made[1:-1], strict=True)
+            for layer, packed in zip(plan.layers[first:-1], made[first:-1], strict=True)
         )  # fmt: skip
         return dataclasses.replace(plan, locked=found)
 

@@ -5,6 +5,7 @@ Standard library only, and of ours only `builder.errors` and the modules beside:
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from builder.layers.debian.unpack import Package, Unpacked, read_packages, unpac
 from builder.layers.root import Root
 from builder.layers.tar import Member
 
-__all__ = ["debian_members", "debian_root", "finish", "skeleton"]
+__all__ = ["System", "debian_members", "debian_root", "finish", "packages_of", "skeleton"]
 
 _MERGED = {"amd64": ("bin", "lib", "lib64", "sbin"), "arm64": ("bin", "lib", "sbin")}
 """Links of a merged-/usr system, by architecture (where `base-files` does not hold them itself)."""
@@ -43,30 +44,51 @@ def debian_root(
     spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1, scratch: Path | None = None
 ) -> Root:
     """The system as a tree (see `debian_members`)."""
-    packages = _packages(spec, inputs, threads, scratch)
-    architecture = spec["architecture"]
-    root, unpacked = _unpacked(packages, architecture=architecture, epoch=spec["epoch"])
-    diversions: dict[str, tuple[str, str]] = {}
-    for kind in KINDS:
-        for package in sorted(packages, key=_order_of_scripts):
-            _run(package, kind, root=root, architecture=architecture, diversions=diversions)
-    _triggers(packages, root=root)
-    for path, (_, by) in diversions.items():
-        owner = unpacked.owners.get(root.real(path))
-        if owner is not None and owner != by:
-            raise LayerError(f"`{path}` of `{owner}` is diverted by `{by}`, which is not modelled")
-    root.write(f"{ADMIN}/diversions", _diversions([(path, *target) for path, target in diversions.items()]))
-    write_database(packages, root=root, unpacked=unpacked, architecture=architecture)
-    finish(root)
-    return root
+    system = System.new(spec)
+    system.install(packages_of(spec, inputs, threads, scratch))
+    return system.root
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class System:
+    """A system with all that its database is written from."""
+
+    root: Root
+    architecture: str
+    packages: list[Package] = dataclasses.field(default_factory=list)
+    unpacked: Unpacked = dataclasses.field(default_factory=Unpacked)
+    diversions: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def new(cls, spec: Mapping[str, Any]) -> System:
+        """Nothing but the links of a merged-/usr system."""
+        return cls(root=_merged(spec["architecture"], epoch=spec["epoch"]), architecture=spec["architecture"])
+
+    def install(self, packages: list[Package]) -> None:
+        """Unpack and configure packages that are not there yet; `LayerError` for what is not modelled."""
+        _unpack(packages, root=self.root, unpacked=self.unpacked)
+        for kind in KINDS:
+            for package in sorted(packages, key=_order_of_scripts):
+                _run(package, kind, root=self.root, architecture=self.architecture, diversions=self.diversions)
+        self.packages += packages
+        _triggers(self.packages, root=self.root)
+        for path, (_, by) in self.diversions.items():
+            owner = self.unpacked.owners.get(self.root.real(path))
+            if owner is not None and owner != by:
+                raise LayerError(f"`{path}` of `{owner}` is diverted by `{by}`, which is not modelled")
+        lines = _diversions([(path, *target) for path, target in self.diversions.items()])
+        self.root.write(f"{ADMIN}/diversions", lines)
+        write_database(self.packages, root=self.root, unpacked=self.unpacked, architecture=self.architecture)
+        finish(self.root)
 
 
 def skeleton(
     spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int = 1, scratch: Path | None = None
 ) -> Root:
     """The packages' files alone, with an empty database: enough for the packages' own dpkg to install them again."""
-    packages = _packages(spec, inputs, threads, scratch)
-    root, _ = _unpacked(packages, architecture=spec["architecture"], epoch=spec["epoch"])
+    packages = packages_of(spec, inputs, threads, scratch)
+    root = _merged(spec["architecture"], epoch=spec["epoch"])
+    _unpack(packages, root=root, unpacked=Unpacked())
     root.write(f"{ADMIN}/arch", f"{spec['architecture']}\n")
     root.write(f"{ADMIN}/status", "")
     for name in ("info", "updates", "triggers"):
@@ -91,21 +113,26 @@ def finish(root: Root) -> None:
             return
 
 
-def _packages(spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int, scratch: Path | None) -> list[Package]:
+def packages_of(
+    spec: Mapping[str, Any], inputs: Mapping[str, Path], threads: int, scratch: Path | None
+) -> list[Package]:
+    """The packages that `spec` names, read, by name; see `debian_members`."""
     debs = sorted(spec["debs"], key=lambda deb: str(deb["package"]))
     return read_packages([_input(deb, inputs) for deb in debs], threads=threads, scratch=scratch)
 
 
-def _unpacked(packages: list[Package], *, architecture: str, epoch: int) -> tuple[Root, Unpacked]:
+def _merged(architecture: str, *, epoch: int) -> Root:
     root = Root(epoch=epoch)
     for name in _MERGED[architecture]:
         root.mkdir(f"usr/{name}")
         root.symlink(name, f"usr/{name}")
-    unpacked = Unpacked()
+    return root
+
+
+def _unpack(packages: list[Package], *, root: Root, unpacked: Unpacked) -> None:
     # Folders that several packages hold get their mode from the first: `base-files` is the one that knows.
     for package in sorted(packages, key=lambda package: (package.name != "base-files", package.name)):
         unpack(package, root=root, unpacked=unpacked)
-    return root, unpacked
 
 
 def _input(deb: Mapping[str, Any], inputs: Mapping[str, Path]) -> tuple[str, Path]:

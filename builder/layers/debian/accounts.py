@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
+from builder.errors import LayerError
 from builder.layers.debian.setup import Setup, here_document
 
 _DAY = 86400
@@ -47,6 +49,27 @@ def shadow_passwords(setup: Setup) -> None:
     root.write("etc/group", "".join(groups))
     root.write("etc/shadow", "".join(shadows), mode=0o640, gid=shadow)
     root.write("etc/gshadow", "".join(gshadows), mode=0o640, gid=shadow)
+
+
+def ssh_agent(setup: Setup) -> None:
+    """`ssh-agent` belongs to a group of its own, so that no other program of its user may look into it."""
+    node = setup.root.node("usr/bin/ssh-agent")
+    if node is None:
+        raise LayerError("`openssh-client` has no `/usr/bin/ssh-agent`")
+    gid = _system_group(setup, "_ssh")
+    setup.root.put("usr/bin/ssh-agent", dataclasses.replace(node, mode=0o2755, gid=gid))
+
+
+def _system_group(setup: Setup, name: str) -> int:
+    """`addgroup --system`: the first number that is free from 100 on."""
+    root = setup.root
+    lines = root.read("etc/group").decode()
+    taken = {int(line.split(":")[2]) for line in lines.splitlines()}
+    gid = next(number for number in range(100, 1000) if number not in taken)
+    root.write("etc/group", f"{lines}{name}:x:{gid}:\n")
+    shadow = setup.group("shadow")
+    root.write("etc/gshadow", f"{root.read('etc/gshadow').decode()}{name}:!::\n", mode=0o640, gid=shadow)
+    return gid
 
 
 def _login_def(text: str, name: str) -> str:

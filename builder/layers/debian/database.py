@@ -67,16 +67,20 @@ def _relations(value: str) -> str:
 
 
 def _conffiles(package: Package, *, root: Root) -> str:
-    return "".join(f"\n {path} {_md5(path, root=root)}" for path in conffiles(package))
+    kept = "".join(f"\n {path} {_md5(path, root=root)}" for path in conffiles(package))
+    return kept + "".join(f"\n {path} newconffile {_REMOVED}" for path in conffiles(package, removed=True))
 
 
-def conffiles(package: Package) -> list[str]:
-    """Absolute paths of the configuration files of a package, in its order."""
+_REMOVED = "remove-on-upgrade"
+
+
+def conffiles(package: Package, *, removed: bool = False) -> list[str]:
+    """Absolute paths of the configuration files of a package, in its order; or of those that it no longer has."""
     file = package.control.files.get("conffiles")
     if file is None:
         return []
     lines = file.data.decode("utf-8", errors="surrogateescape").splitlines()
-    return [line.split()[-1] for line in lines if line.strip() and not line.startswith("remove-on-upgrade")]
+    return [line.split()[-1] for line in lines if line.strip() and line.startswith(_REMOVED) == removed]
 
 
 def _write_info(package: Package, *, root: Root, paths: list[str]) -> None:

@@ -97,12 +97,19 @@ def _libraries(root: Root, folder: str) -> Iterable[Library]:
             continue
         found = _soname(root.read(f"{folder}/{name}"))
         if found is not None:
-            files.setdefault(found[0] or name, []).append(name)
-            flags[found[0] or name] = found[1]
+            is_link = root.node(f"{folder}/{name}") is not node
+            key = _cached_name(name, soname=found[0], is_link=is_link)
+            files.setdefault(key, []).append(name)
+            flags[key] = found[1]
     for soname, names in files.items():
         if not root.exists(f"{folder}/{soname}"):
             root.symlink(f"{folder}/{soname}", max(names, key=_parts))
         yield Library(name=soname, path=f"{folder}/{soname}", flags=flags[soname])
+
+
+def _cached_name(name: str, *, soname: str, is_link: bool) -> str:
+    """The name under which a file is in the cache: its soname, or that of the link which ld(1) follows (`libz.so`)."""
+    return name if is_link and name.endswith(".so") and soname.startswith(name) else soname or name
 
 
 def _soname(data: bytes) -> tuple[str, int] | None:

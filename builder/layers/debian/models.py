@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from builder.layers.debian.accounts import base_passwd_files, shadow_passwords, subordinate_ids
-from builder.layers.debian.alternatives import install_alternatives
+from builder.layers.debian.accounts import base_passwd_files, shadow_passwords, ssh_agent, subordinate_ids
+from builder.layers.debian.alternatives import install_alternatives, xz_alternatives
 from builder.layers.debian.certificates import install_certificates
 from builder.layers.debian.pam import configure_pam
 from builder.layers.debian.setup import ADMIN, Setup, commands, here_document
@@ -175,8 +175,10 @@ MODELS = {
     "readline": readline_configuration,
     "shadow": shadow_passwords,
     "shells": shells,
+    "ssh-agent": ssh_agent,
     "subordinate-ids": subordinate_ids,
     "time-zone": time_zone,
     "units": enable_units,
+    "xz-alternatives": xz_alternatives,
 }
 """Name of a model, as `scripts.py` writes it, to what it does."""

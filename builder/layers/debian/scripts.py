@@ -13,6 +13,7 @@ import re
 
 from builder.layers.deb import Control
 from builder.layers.debian.table import TABLE
+from builder.layers.debian.table_system import SYSTEM
 
 KINDS = ("config", "preinst", "postinst")
 """The scripts that run on a first installation (deb-config(5), deb-preinst(5), deb-postinst(5))."""
@@ -32,7 +33,8 @@ def models_of(control: Control, kind: str) -> tuple[str, ...] | None:
     """Names of the models of a script, none where it does nothing; `None` for an unknown script."""
     if kind not in control.files:
         return ()
-    return TABLE.get(identity(control, kind))
+    digest = identity(control, kind)
+    return TABLE.get(digest, SYSTEM.get(digest))
 
 
 def unknown_script(control: Control) -> str | None:

@@ -7,20 +7,21 @@ import re
 from builder.errors import LayerError
 from builder.layers.debian.setup import Setup, commands
 
-STATE = "var/lib/systemd/deb-systemd-helper-enabled"
+STATE = "var/lib/systemd/deb-systemd-{}-enabled"
 
 
 def enable_units(setup: Setup) -> None:
-    """Carry out every `deb-systemd-helper enable` of a script."""
+    """Carry out every `deb-systemd-helper enable` of a script, of the system's units and of each user's (`--user`)."""
     for words in commands(setup.script, program="deb-systemd-helper"):
-        if words and words[0] == "enable":
-            for unit in words[1:]:
-                _enable(setup, unit)
+        asked = [word for word in words if word != "--user"]
+        if asked and asked[0] == "enable":
+            for unit in asked[1:]:
+                _enable(setup, unit, whose="user" if "--user" in words else "system")
 
 
-def _enable(setup: Setup, unit: str) -> None:
+def _enable(setup: Setup, unit: str, *, whose: str) -> None:
     root = setup.root
-    path = f"/lib/systemd/system/{unit}"
+    path = f"/lib/systemd/system/{unit}" if whose == "system" else f"/usr/lib/systemd/user/{unit}"
     if not root.exists(path):
         raise LayerError(f"`{setup.package.name}` enables the unit `{unit}`, which it does not hold")
     text = root.read(path).decode("utf-8")
@@ -28,10 +29,11 @@ def _enable(setup: Setup, unit: str) -> None:
     for field, folder in (("WantedBy", "wants"), ("RequiredBy", "requires")):
         for value in re.findall(rf"^\s*{field}=(.+)$", text, re.MULTILINE):
             links += [f"{target}.{folder}/{unit}" for target in value.split()]
+    state = STATE.format("helper" if whose == "system" else "user-helper")
     for link in links:
-        root.symlink(f"etc/systemd/system/{link}", path)
-        root.write(f"{STATE}/{link}", "")
-    root.write(f"{STATE}/{unit}.dsh-also", "".join(f"/etc/systemd/system/{link}\n" for link in links))
+        root.symlink(f"etc/systemd/{whose}/{link}", path)
+        root.write(f"{state}/{link}", "")
+    root.write(f"{state}/{unit}.dsh-also", "".join(f"/etc/systemd/{whose}/{link}\n" for link in links))
 
 
 def enable_init_script(setup: Setup) -> None:
