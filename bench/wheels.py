@@ -19,6 +19,7 @@ import argparse
 import base64
 import collections
 import concurrent.futures
+import gzip
 import hashlib
 import json
 import os
@@ -127,7 +128,7 @@ def big() -> int:
         took = time.perf_counter() - start
         print(f"layer: {took:.0f} s of the clock, {spent:.0f} s of the cores, {memory:.0f} MB of memory", flush=True)
         ours = {}
-        with tarfile.open(layer, "r|gz") as tar:
+        with gzip.open(layer) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
             for member in tar:
                 if member.isfile() and (content := tar.extractfile(member)):
                     path = member.name.removeprefix(f"{site}/")
