@@ -39,8 +39,6 @@ SYSTEM: dict[str, tuple[str, ...]] = {
     "880602913ee37a9108f669524d13d381b288369e6898dedcd5d6358cf9d4348c": (),
     # openssh-client postinst: bookworm
     "e36e542d1b34b009dc1c4da886e5cdf250edc9858729ae51b0fd3e49aa0a7430": ("ssh-agent",),
-    # openssh-client postinst: trixie
-    "54c997cc2da9cd3b9c853acbe9004937f883ff90bb4be22d575f539b6437b006": ("ssh-agent", "units"),
     # openssh-client preinst: bookworm, trixie
     "e6d63942f0a8a5ab475df425df5179205405a23e48a4372c5ee13fdce2f9b9f3": (),
     # perl postinst: bookworm
