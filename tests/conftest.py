@@ -145,6 +145,7 @@ def locked_hello(cogsmith: Cogsmith, shared: Path) -> Path:
     folder = shared / "locked-hello"
     if not folder.exists():
         draft = shared / f"locked-hello.{os.getpid()}"
+        shutil.rmtree(draft, ignore_errors=True)  # of an attempt that failed
         shutil.copytree(ROOT / "examples" / "hello-world", draft)
         cogsmith("lock", "--no-layers", cwd=draft)
         place(draft, folder)

@@ -17,6 +17,7 @@ from builder.config import Config
 from builder.emit.words import (
     PIECE,
     continued,
+    environment,
     escaped,
     image_reference,
     json_words,
@@ -65,7 +66,7 @@ def containerfile(
             server_wheels=[quoted(line) for line in _requirements(lock.runtime_wheels, urls=urls)],
             runtime=list(_in_commands(base64.b64encode(_archive(runtime)).decode())),
             commands=commands(config),
-            env=[(name, escaped(value)) for name, value in image.env],
+            env=environment(image.env),
             labels=[(name, continued(escaped(value))) for name, value in image.labels],
             schema=None if schema is None else list(_in_commands(schema)),
             entrypoint=json_words(image.entrypoint),

@@ -16,6 +16,7 @@ from builder.emit.files import Emitted, sums, text
 from builder.emit.words import (
     LOCAL,
     continued,
+    environment,
     escaped,
     image_reference,
     is_plain,
@@ -84,7 +85,7 @@ def context(
         "names": names,
         "commands": commands(config),
         "secrets": sorted({mount.id for item in config.commands for mount in item.mounts}),
-        "env": [(name, escaped(value)) for name, value in plan.config.env],
+        "env": environment(plan.config.env),
         "labels": _labels(plan.config.labels),
         "entrypoint": json_words(plan.config.entrypoint),
         "command": json_words(plan.config.cmd),

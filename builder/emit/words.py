@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from builder.config import Mount
+from builder.errors import ConfigError
 from builder.lock import DebianBase, ImageBase
 
 if TYPE_CHECKING:
@@ -56,8 +57,20 @@ def quoted(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """A value between double quotes of `ENV` or `LABEL`."""
+    """A value between double quotes of `ENV` or `LABEL`; a line end is two letters, as in the JSON of labels."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("\n", "\\n")
+
+
+def environment(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Operands of `ENV`; `ConfigError` for a value with a line end, which no `ENV` can hold."""
+    found = [*pairs]
+    for name, value in found:
+        if "\n" in value:
+            raise ConfigError(
+                f"a Containerfile cannot hold the line end in the value of `{name}`",
+                hint="write the value on one line in `environment`, or build with `cogsmith build`, which can",
+            )
+    return [(name, escaped(value)) for name, value in found]
 
 
 def continued(text: str) -> str:

@@ -192,6 +192,9 @@ def _mounted(mount: Mount) -> list[str]:
     source = os.fspath(mount.source.absolute())
     if mount.device:
         return ["--device", f"{source}:{mount.target}"]
+    if ":" in source:  # which a volume's fields are parted by
+        field = '"' + f"source={source}".replace('"', '""') + '"' if set(source) & set(',"') else f"source={source}"
+        return ["--mount", f"type=bind,{field},target={mount.target}{',readonly' if mount.readonly else ''}"]
     return ["--volume", f"{source}:{mount.target}{':ro' if mount.readonly else ''}"]
 
 

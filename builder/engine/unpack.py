@@ -90,7 +90,7 @@ def unpack(layer: PackedLayer, *, store: Store, report: Report, fetch: Fetch | N
             partial.rename(path)
         except OSError as problem:
             raise StoreError(
-                f"could not unpack the layer `{layer.digest}`: {(problem.strerror or str(problem)).lower()}",
+                f"could not unpack the layer `{layer.digest}`: {problem.strerror or problem}",
                 details=str(problem),
                 hint="free some space: `cogsmith cache prune`" if problem.errno in (28, 122) else None,
             ) from problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import pytest
 
 from builder.config import Command, Config, Mount
 from builder.emit.containerfile import containerfile
+from builder.errors import ConfigError
 from builder.lock import DebianBase, ImageBase, Lock
 from builder.plan import ImageConfig, Interpreter, Remote, Wheel
 from emit.real import pip_settings, storage
@@ -90,6 +92,12 @@ def test_what_is_embedded_comes_out_as_it_went_in(tmp_path: Path) -> None:
     )
     assert schema.decode() == SCHEMA
     assert made() == made()
+
+
+def test_a_value_that_no_containerfile_can_hold_is_refused() -> None:
+    with pytest.raises(ConfigError, match="line end in the value of `POEM`") as caught:
+        made(image=dataclasses.replace(IMAGE, env=(("POEM", "two\nlines"),)))
+    assert "cogsmith build" in str(caught.value.hint)
 
 
 def test_limits() -> None:

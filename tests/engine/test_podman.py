@@ -97,12 +97,22 @@ class NoCopy:
 def test_exit_code_environment_folder_and_mounts(image: StoredImage, store: Store, tmp_path: Path) -> None:
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / "a").write_text("read\n")
-    mounts = (*HOST, Mount(target="/given", source=tmp_path / "given"))
-    script = 'echo "$A|$B|$C|$HOME|$HOSTNAME|$PWD"; cat /given/a; echo written > /given/b; id -u; exit 7'
+    odd = tmp_path / 'of: a, "b"'
+    odd.mkdir()
+    (odd / "a").write_text("odd\n")
+    mounts = (
+        *HOST,
+        Mount(target="/given", source=tmp_path / "given"),
+        Mount(target="/odd", source=odd, readonly=True),
+    )
+    script = (
+        'echo "$A|$B|$C|$HOME|$HOSTNAME|$PWD"; cat /given/a /odd/a; echo written > /given/b'
+        "; echo x 2>/dev/null > /odd/b || id -u; exit 7"
+    )
     env = {"B": "x=y # z", "C": "two\nlines"}
     code, told = run(image, store, script, tmp_path, env=env, mounts=mounts, workdir="/given")
     assert code == 7
-    assert told == "1|x=y # z|two\nlines|/root|cogsmith|/given\nread\n0\n"
+    assert told == "1|x=y # z|two\nlines|/root|cogsmith|/given\nread\nodd\n0\n"
     assert (tmp_path / "given" / "b").read_text() == "written\n"
     assert (tmp_path / "given" / "b").stat().st_uid == os.getuid()
 
