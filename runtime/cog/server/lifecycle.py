@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterator, List
 
 from uvicorn import Config, Server
 
+from cog.server.heads import bounded
 from cog.server.upgrade import stubborn
 
 KEEP_ALIVE = 75
@@ -110,7 +111,7 @@ async def _serve(build: Callable[[Callable[[], None]], Any], *, listener: socket
         timeout_keep_alive=KEEP_ALIVE,
     )
     config.load()
-    config.http_protocol_class = corked(stubborn(config.http_protocol_class))
+    config.http_protocol_class = corked(bounded(stubborn(config.http_protocol_class)))
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in STOPPING:
