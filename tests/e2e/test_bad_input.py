@@ -297,7 +297,7 @@ def test_killed_build(cogsmith: Cogsmith, tmp_path: Path) -> None:
         stderr=progress.fileno(),
         start_new_session=True,
     )
-    progress.until("packing code")
+    progress.until("packing /src/large.bin")
     os.killpg(process.pid, signal.SIGKILL)
     progress.all()
     process.wait()

@@ -36,9 +36,22 @@ def test_commands_of_a_project(cogsmith: Cogsmith, made: Path) -> None:
     refused = cogsmith("build", "-t", "commands", cwd=made, ok=False)
     assert refused.code == 9
     assert "wants the secret `token`" in refused.err
-    built = cogsmith("build", "-t", "commands", "--secret", "id=token,env=TOKEN", cwd=made, env=env)
-    assert "run 2/3: wc -c < /run/secrets/token" in built.err
-    assert "run 1/3:" not in built.err  # from the build before, which stopped at the second
+    assert "run 1/3" not in refused.err  # told before anything is run
+    secret = ("--secret", "id=token,env=TOKEN")
+
+    (made / "cog.yaml").write_text(YAML.format(last="echo almost && exit 7"))
+    failed = cogsmith("build", "-t", "commands", *secret, cwd=made, env=env, ok=False)
+    assert failed.code == 9
+    assert "run 2/3: wc -c < /run/secrets/token" in failed.err
+    assert "run 3/3 | almost" in failed.err
+    assert "ended with exit code 7" in failed.err
+    assert "hint: `cogsmith build --debug-shell`" in failed.err
+
+    (made / "cog.yaml").write_text(YAML.format(last="rm /etc/issue"))
+    built = cogsmith("build", "-t", "commands", *secret, cwd=made, env=env)
+    assert "run 3/3: rm /etc/issue" in built.err
+    assert "run 1/3:" not in built.err  # from the build before, which stopped at the third
+    assert "run 2/3:" not in built.err
     again = cogsmith("build", "-t", "commands", cwd=made)
     assert again.out == built.out
     assert "run 1/3" not in again.err
@@ -47,11 +60,4 @@ def test_commands_of_a_project(cogsmith: Cogsmith, made: Path) -> None:
     shown = cogsmith("exec", "sh", "-c", "cat /made /size; test -e /etc/issue || echo gone", cwd=made)
     assert shown.out.split("\n")[:3] == ["made by /opt/venv", "24", "gone"]
     plan = cogsmith("plan", "--json", cwd=made).out
-    assert env["TOKEN"] not in plan + built.err
-
-    (made / "cog.yaml").write_text(YAML.format(last="echo almost && exit 7"))
-    failed = cogsmith("build", "-t", "commands", cwd=made, ok=False)
-    assert failed.code == 9
-    assert "run 3/3 | almost" in failed.err
-    assert "ended with exit code 7" in failed.err
-    assert "hint: `cogsmith build --debug-shell`" in failed.err
+    assert env["TOKEN"] not in plan + failed.err + built.err
