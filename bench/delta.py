@@ -3,9 +3,9 @@
     python bench/delta.py [--megabytes 500] [--rounds 3]
 
 Makes two layers below and an upper folder of real files (this machine's /usr/lib and /usr/share), of which a tenth are
-as below.  The bar: `--layer-format zstd` in less than 1.5 times what the pipe takes, in less than 200 MB of memory.
-gzip, the default, is shown beside it: another compressor, at another level.  The last line says what each compressor
-needs for the same tar alone, in CPU seconds, and how large it makes it: why gzip cannot meet the bar at any level.
+as below.  The bar: gzip, the default, and `--layer-format zstd` in less than 1.5 times what the pipe takes, in less
+than 200 MB of memory.  The last line says what each compressor needs for the same tar alone, in CPU seconds, and how
+large it makes it, in percent.
 """
 
 from __future__ import annotations

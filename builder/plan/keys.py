@@ -21,7 +21,7 @@ class Codec:
 
     name: str = "libdeflate"
     version: str = "0.9.0"
-    level: int = 6
+    level: int = 1
 
 
 CODECS: dict[Compression, Codec] = {

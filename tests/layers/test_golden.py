@@ -32,7 +32,7 @@ DIGESTS = {
     ("wheels", "zstd"): "sha256:e5bcc5149b4413c340c91e89beb1c912d5ca6a696400245977a016ef0faffdd9",
 }
 
-COMPRESSED = "sha256:1d037eca1efc14fa564cf6725caf98b4fdf2ed8d431c5c326d6264f0b729576f"
+COMPRESSED = "sha256:2fcfed8ea25fce5c9468a7fce05ca821eabf8d63896137bcede229dd1061751a"
 """Of the files, as a Debian base is compressed."""
 
 
