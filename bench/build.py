@@ -2,10 +2,11 @@
 
     python bench/build.py [--project FOLDER] [--runs 3] [--json]
 
-Three measurements on a model with torch, numpy, scipy, pillow and transformers, wheels downloaded and base cached:
+Measurements on a model with torch, numpy, scipy, pillow and transformers, wheels downloaded and base cached:
 
 1. a build up to the compressed image on disk: ours, against `buildah bud` (uv inside, wheels mounted, uv's cache warm
-   and mounted) and `buildah push` to an OCI layout, which is where buildah compresses;
+   and mounted) and `buildah push` to an OCI layout, which is where buildah compresses; both without bytecode
+   (`--no-bytecode`), then both with it (`UV_COMPILE_BYTECODE`), which is our default and not uv's;
 2. nothing to do: ours alone, wall time;
 3. code changed: ours, against `buildah bud --layers`.
 
@@ -30,7 +31,9 @@ from urllib.parse import unquote, urlsplit
 
 REQUIREMENTS = "torch==2.13.0\nnumpy==2.4.6\nscipy==1.17.1\npillow==13.0.0\ntransformers==5.23.0\n"
 CONTAINERFILE = """FROM {base}
-RUN uv pip install --offline --no-index --find-links /wheels --python /opt/venv/bin/python -r /wheels/requirements.txt
+ARG BYTECODE=0
+RUN UV_COMPILE_BYTECODE=$BYTECODE uv pip install --offline --no-index --find-links /wheels \\
+    --python /opt/venv/bin/python -r /wheels/requirements.txt
 COPY . /src
 """
 ROOT = Path(__file__).parents[1]
@@ -82,6 +85,14 @@ class Bench:
         self.cogsmith("build", "-q", ROOT / "examples" / "hello-world", cache=cache)
         return cache
 
+    def build_cold(self, name: str, *, bytecode: bool) -> float:
+        """Seconds of a build into such a store."""
+        cache = self.cold_store(name)
+        flags = [] if bytecode else ["--no-bytecode"]
+        took = timed(lambda: self.cogsmith("build", "-q", "--locked", *flags, self.project, cache=cache))
+        shutil.rmtree(cache)
+        return took
+
     def prepare_buildah(self) -> None:
         archive = self.work / "base.tar"
         self.cogsmith("image", "export", "base", archive, "--form", "oci-archive", cache=self.warm)
@@ -113,8 +124,8 @@ class Bench:
             "-t", "bench", "-f", self.project / "Containerfile", self.project,
         )  # fmt: skip
 
-    def bud_and_push(self) -> None:
-        self.bud("--no-cache")
+    def bud_and_push(self, *, bytecode: bool) -> None:
+        self.bud("--no-cache", "--build-arg", f"BYTECODE={int(bytecode)}")
         target = self.work / "pushed"
         shutil.rmtree(target, ignore_errors=True)
         self.buildah("push", "-q", "bench", f"oci:{target}:bench")
@@ -152,15 +163,12 @@ def main() -> None:
         bench = Bench(work)
         bench.prepare_buildah()
         bench.bud("--no-cache")  # warms uv's cache
-        ours, theirs = [], []
-        for number in range(options.runs):
-            cache = bench.cold_store(f"cold{number}")
-            ours.append(
-                timed(lambda cache=cache: bench.cogsmith("build", "-q", "--locked", bench.project, cache=cache))
-            )
-            theirs.append(timed(bench.bud_and_push))
-            shutil.rmtree(cache)
-        results["build"] = compare(ours, theirs)
+        for name, bytecode in (("build", False), ("build_with_bytecode", True)):
+            ours, theirs = [], []
+            for number in range(options.runs):
+                ours.append(bench.build_cold(f"cold{number}", bytecode=bytecode))
+                theirs.append(timed(lambda bytecode=bytecode: bench.bud_and_push(bytecode=bytecode)))
+            results[name] = compare(ours, theirs)
         bench.cogsmith("build", "-q", "--locked", bench.project, cache=bench.warm)
         nothing = [
             timed(lambda: bench.cogsmith("build", "-q", "--locked", bench.project, cache=bench.warm)) for _ in range(7)
@@ -182,7 +190,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(results))
         return
-    for name in ("build", "code_changed"):
+    for name in ("build", "build_with_bytecode", "code_changed"):
         figures = results[name]
         assert isinstance(figures, dict)
         print(f"{name}: ours {figures['ours']} s, buildah {figures['theirs']} s, {figures['ratio']} times as fast")
