@@ -1,6 +1,7 @@
 """The Nix backend beside the embedded one, on this machine.
 
     python bench/nix.py [--project FOLDER] [--runs 3] [--work FOLDER]
+    python bench/nix.py --examples [NAME ...] [--releases FOLDER ...]    # equal digests of every example, no times
 
 1. a build into an empty store, downloads at hand and locked: embedded into an empty cache, Nix into that and
    an empty private store, by turns; the ratio counts;
@@ -9,11 +10,16 @@
 4. what the closure of the image holds, and how many store paths a change of code adds.
 
 The project is a model with torch for the CPU, unless one is given (it must have a lock file).
+
+`--examples` builds each example (or those named) by this machine's Nix, and by the releases of Nix whose programs are
+in the folders of `--releases`, into a store and a cache that have the downloads and nothing that was made of them; what
+a command makes comes from where it was run.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -50,7 +56,8 @@ def run(*argv: str | Path, cache: Path, cwd: Path) -> tuple[float, float, str]:
 
 def remove(folder: Path) -> None:
     """Also a Nix store, which is a read-only tree."""
-    subprocess.run(["chmod", "-R", "u+w", folder], check=False)
+    if folder.exists():
+        subprocess.run(["chmod", "-R", "u+w", folder], check=False)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -61,15 +68,43 @@ def empty(cache: Path, *, like: Path) -> Path:
     return cache
 
 
+def compare_examples(names: list[str], *, releases: list[Path], work: Path) -> bool:
+    """Whether each example has one digest, by the embedded backend and by each Nix; prints a line for each."""
+    path, equal = os.environ["PATH"], True
+    for name in names:
+        project = work / name
+        shutil.copytree(ROOT / "examples" / name, project)
+        run("lock", cache=work / "warm", cwd=project)
+        wanted = run("build", "-q", "--locked", cache=work / "warm", cwd=project)[2]
+        plan = json.loads(run("plan", "--json", "--locked", cache=work / "warm", cwd=project)[2])
+        executed = any(layer["kind"] in ("packages", "run") for layer in plan["layers"])
+        for number, folder in enumerate([None, *releases]):
+            os.environ["PATH"] = f"{folder}:{path}" if folder else path
+            cache = work / "warm" if executed else empty(work / f"cache-{number}", like=work / "warm")
+            by_nix = ("build", "-q", "--locked", "--backend", "nix", "--nix-store", work / f"store-{number}")
+            found = run(*by_nix, cache=cache, cwd=project)[2]
+            print(
+                f"{'same   ' if found == wanted else 'DIFFERS'} {name}, {folder or 'Nix of this machine'}", flush=True
+            )
+            equal &= found == wanted
+        os.environ["PATH"] = path
+    return equal
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--project", type=Path)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--work", type=Path, help="where to work (default: a temporary folder)")
+    parser.add_argument("--examples", nargs="*", metavar="NAME", help="compare digests of these (default: all)")
+    parser.add_argument("--releases", nargs="*", type=Path, default=[], metavar="FOLDER", help="other releases of Nix")
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="cogsmith-bench-", dir=options.work))
     warm, store, project = work / "warm", work / "nix", work / "project"
     try:
+        if options.examples is not None:
+            names = options.examples or sorted(path.parent.name for path in (ROOT / "examples").glob("*/cog.yaml"))
+            sys.exit(not compare_examples(names, releases=options.releases, work=work))
         if options.project:
             shutil.copytree(options.project, project)
         else:
