@@ -27,7 +27,7 @@ def codec_for(wanted: plan.Codec, compression: plan.Compression) -> Codec:
     if wanted.name != {"gzip": "libdeflate", "zstd": "zstd"}[compression]:
         raise BackendError(
             f"the codec `{wanted.name}` of the plan does not make {compression} layers",
-            hint="plan again with this version of cogsmith, or choose another `--compression`",
+            hint="plan again with this version of cogsmith, or choose another `--layer-format`",
         )
     import importlib
     import importlib.metadata  # slow, and a build of which only the code changed compresses nothing

@@ -35,7 +35,7 @@ _HINTS = {
     405: "this registry only reads, or is a mirror: push to the registry itself",
     413: "something in front of the registry limits requests: set COG_PUSH_DEFAULT_CHUNK_SIZE and"
     " COG_PUSH_MULTIPART_THRESHOLD (bytes) lower",
-    415: "it takes no manifests or layers of this kind: build with `--compression gzip`, or ask who runs it",
+    415: "it takes no manifests or layers of this kind: build with `--layer-format gzip`, or ask who runs it",
     429: "the registry limits requests: log in ({log_in}), or wait",
     507: "the registry's storage is full: free some there",
 }

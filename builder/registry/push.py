@@ -139,7 +139,7 @@ def put_manifest(client: Client, document: Document, *, pointer: str) -> request
     if response.status_code not in (200, 201, 202):
         problem = client.refused(response, what=what, do="push")
         if problem.status in _NOT_THIS_KIND and b"+zstd" in document.data:
-            problem.hint = "it may take no layers in zstd: build with `--compression gzip`"
+            problem.hint = "it may take no layers in zstd: build with `--layer-format gzip`"
         raise problem
     said = response.headers.get("Docker-Content-Digest", "")
     if not said:

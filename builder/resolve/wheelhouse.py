@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -161,7 +162,8 @@ class Wheelhouse:
         remotes: Sequence[Remote],
     ) -> None:
         wheel, same = made
-        sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        with wheel.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         self.built.append(
             Built(
                 sha256=sha256,
@@ -268,5 +270,5 @@ def matching(lines: Sequence[str], *, name: str) -> list[str]:
 
 def _copied(path: Path, target: Path) -> Path:
     if not target.exists():
-        target.write_bytes(path.read_bytes())
+        shutil.copyfile(path, target)
     return target
