@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from builder.registry.cache import CacheRepository
 
 PARALLEL = 4
-WORTH = 1.5
-"""A layer is pulled if it has at most so many times the bytes that making it must download: making takes time too."""
+WORTH = 2.0
+"""A layer is pulled if it has at most so many times the bytes that making it must download: making takes time too.
+
+A Debian base has 1.5 times the bytes of its packages, which are in xz.
+"""
 
 
 def cache_of(settings: Settings, *, store: Store, report: Report) -> CacheRepository | None:
