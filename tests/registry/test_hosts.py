@@ -134,7 +134,7 @@ def test_one_that_takes_no_zstd(spec: SpecRegistry, source: Store, access: Acces
         return True
 
     spec.on("/manifests/", refuse)
-    for compression, said in (("zstd", "build with `--compression gzip`"), ("gzip", "see its log")):
+    for compression, said in (("zstd", "build with `--layer-format gzip`"), ("gzip", "see its log")):
         layers = [add_layer(source, tar_of({"x": b"x"}), compression=compression)]
         image = add_image(source, compression, layers)
         to = parse(f"{spec.host}/team/{compression}:v1")
