@@ -6,6 +6,7 @@ import compileall
 import contextlib
 import dataclasses
 import importlib.metadata
+import json
 import os
 import pwd
 import re
@@ -22,6 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from builder import sandbox
+from builder.store import Store
 from tests import starter
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -137,6 +139,16 @@ def give_inputs(source: Cogsmith, project: Path, target: Cogsmith) -> None:
     for name in names:
         with contextlib.suppress(FileNotFoundError):  # an artifact for another machine
             os.link(here / name, there / name)
+
+
+def give_base(source: Cogsmith, project: Path, target: Cogsmith) -> None:
+    """Let `target` have the layer of the locked project's Debian base too, for whom the base is not the question."""
+    plan = json.loads(source("plan", "--locked", "--json", cwd=project).out)
+    with Store.open(source.cache / "cogsmith") as here, Store.open(target.cache / "cogsmith") as there:
+        for layer, key in zip(plan["layers"], plan["keys"], strict=True):
+            if layer["kind"] == "debian" and (packed := here.layer(key)) is not None:
+                there.adopt(here.blob_path(packed.digest), packed.digest)
+                there.record_layer(key, packed)
 
 
 @pytest.fixture(scope="session")

@@ -33,9 +33,12 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     folder = tmp_path_factory.mktemp("storage")
     conf = folder / "storage.conf"
     conf.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n')
+    state = folder / "containers.conf"  # root has one folder of states, which a `reset` by another test empties
+    state.write_text(f'[engine]\ntmp_dir = "{folder}/state"\n')
     executor = os.environ.get("COGSMITH_KANIKO_EXECUTOR")
     given = {"COGSMITH_KANIKO_EXECUTOR": executor} if executor else {}
-    return {"CONTAINERS_STORAGE_CONF": str(conf), "TOKEN": "a-value-that-nobody-sees", **given}
+    places = {"CONTAINERS_STORAGE_CONF": str(conf), "CONTAINERS_CONF": str(state)}
+    return {**places, "TOKEN": "a-value-that-nobody-sees", **given}
 
 
 @pytest.fixture
@@ -49,6 +52,7 @@ def sound(project: Callable[[str], Path], tmp_path: Path) -> Path:
 
 
 @pytest.mark.network
+@pytest.mark.xdist_group("contract-real")  # which resolves and builds it once
 @pytest.mark.parametrize("backend", OTHERS)
 def test_one_digest_of_a_project(backend: str, cogsmith: Cogsmith, sound: Path, env: Mapping[str, str]) -> None:
     words = ("build", "-t", f"contract-{backend}", "--secret", "id=token,env=TOKEN")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from tests.conftest import ROOT, Cogsmith, Ordinary, give_inputs, place
 
@@ -90,7 +91,7 @@ def test_host_python(warm: tuple[Path, str, Cogsmith], tmp_path: Path, shared: P
     folder, digest, _ = warm
     venv = shared / f"venv-{minor}"
     subprocess.run([interpreter(minor), "-m", "venv", "--without-pip", venv], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", venv / "bin/python", "install", "--quiet", "--no-compile"]
+    pip = [find_uv_bin(), "pip", "install", "--quiet", "--python", venv / "bin/python"]
     subprocess.run([*pip, *NEEDED, "deflate==0.9.0"], check=True)
     there = with_inputs(tmp_path / "cache", warm)
     done = subprocess.run(

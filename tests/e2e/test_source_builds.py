@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from builder import sandbox
-from tests.conftest import Cogsmith
+from tests.conftest import Cogsmith, give_base
 
 pytestmark = pytest.mark.network  # of the base: the sources below need nothing from an index
 
@@ -124,6 +124,7 @@ def test_from_sources_to_an_image_and_elsewhere(cogsmith: Cogsmith, made: Path, 
     for path in (cogsmith.cache / "cogsmith" / "files" / "sha256").iterdir():
         if path.name not in own:
             os.link(path, files / path.name)
+    give_base(cogsmith, made, there)
     again = there("build", "--locked", "-t", "sources", cwd=made)
     assert again.out == built.out
     assert "building a wheel of first" in again.err
@@ -173,6 +174,7 @@ def test_builds_that_differ(cogsmith: Cogsmith, made: Path, tmp_path: Path) -> N
     for path in wheel.parent.iterdir():
         if path != wheel:
             os.link(path, files / path.name)
+    give_base(cogsmith, made, there)
     refused = there("build", "--locked", cwd=made, ok=False)
     assert "came out as another wheel than the lock names" in refused.err
     assert "--cache-repo" in refused.err

@@ -38,8 +38,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("podman")
     conf = folder / "storage.conf"
     conf.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n')
+    state = folder / "containers.conf"  # root has one folder of states, which a `reset` by another test empties
+    state.write_text(f'[engine]\ntmp_dir = "{folder}/state"\n')
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONTAINERS_STORAGE_CONF", str(conf))
+        patch.setenv("CONTAINERS_CONF", str(state))
         yield folder
         left = asked("ps", "--all", "--quiet")
         asked("system", "reset", "--force")
