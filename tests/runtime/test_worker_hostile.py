@@ -283,6 +283,7 @@ WRITING = """
         ("no_unicode", "\\ud800\n"), ("long", "x" * 100_000), ("threaded", "from a thread\n"),
         ("quiet", "before\nafter\n"),
     ],
+    ids=["split", "progress", "bad_bytes", "no_unicode", "long", "threaded", "quiet"],  # the name is in the environment
 )  # fmt: skip
 def test_writing(tmp_path: Path, do: str, logs: str) -> None:
     with ready(tmp_path, WRITING) as life:
