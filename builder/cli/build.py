@@ -37,7 +37,7 @@ def build(*, project: Path, tag: str | None, as_json: bool, quiet: bool, options
     console = Console(quiet=quiet, progress=options.progress)
     found = open_project(project, options=options, settings=settings, console=console)
     name = tag or image_name(found)
-    console.note(f"Building {name} from {found.root / options.file}")
+    console.note(f"Building {name} from {found.path}")
     store = Store.open(settings.store_root)
     with store.using(report=console):
         wanted = platforms_of(found, options=options, settings=settings, store=store)

@@ -33,8 +33,15 @@ class Project:
     """A project on disk: its folder, its configuration, and the text of its requirements."""
 
     root: Path
+    file: str
+    """The name of the configuration file, which is in `root`."""
     config: Config
     requirements: str
+
+    @property
+    def path(self) -> Path:
+        """The configuration file."""
+        return self.root / self.file
 
     @property
     def lock_path(self) -> Path:
@@ -48,12 +55,15 @@ class Project:
 
 
 def find(start: Path, *, file: str = config.FILE_NAME) -> Project:
-    """The project of `start` or of the nearest folder above it that holds `file`."""
-    begin = start.resolve()
-    if not begin.is_dir():
+    """The project of the first `file` that is seen from `start` or from a folder above it: its folder is the file's.
+
+    So `file` may be a path, also an absolute one.
+    """
+    begin = Path(os.path.realpath(start))  # unlike pathlib's own, these three raise nothing for a name that cannot be
+    if not os.path.isdir(begin):  # noqa: PTH112
         raise ConfigError(f"`{start}` is not a folder", hint="name the folder that holds `cog.yaml`")
     for folder in (begin, *list(begin.parents)[:MAX_PARENTS]):
-        if (folder / file).is_file():
+        if os.path.isfile(path := folder / file):  # noqa: PTH113
             break
     else:
         raise ConfigError(
@@ -61,7 +71,8 @@ def find(start: Path, *, file: str = config.FILE_NAME) -> Project:
             hint='change to the project\'s folder, or begin with one: `build: {python_version: "3.13"}` and '
             '`run: "run.py:Runner"`',
         )
-    path = folder / file
+    root = Path(os.path.realpath(path.parent))
+    path = root / path.name
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
@@ -78,7 +89,7 @@ def find(start: Path, *, file: str = config.FILE_NAME) -> Project:
             details="\n".join(refused),
             hint="take these out, or put them into an image of your own and name it in `build.base_image`",
         )
-    return Project(root=folder, config=loaded, requirements=_requirements(loaded, root=folder))
+    return Project(root=root, file=path.name, config=loaded, requirements=_requirements(loaded, root=root))
 
 
 def _requirements(loaded: Config, *, root: Path) -> str:

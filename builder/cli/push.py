@@ -79,7 +79,7 @@ def _built(
     project = open_project(Path.cwd(), options=options, settings=settings, console=console)
     target = remote.push_target(project.config, given=given, settings=settings, now=dt.datetime.now(dt.UTC))
     name = target.reference.tagged if not target.bundle else f"{target.reference.name}:latest"
-    console.note(f"Building {name} from {project.root / options.file}")
+    console.note(f"Building {name} from {project.path}")
     repositories = [target.reference, *([parse(settings.cache_repo)] if settings.cache_repo else [])]
     elsewhere = Elsewhere(repositories=tuple(repositories), settings=settings, entered=True)
     from builder.cli.build import platforms_of

@@ -56,7 +56,7 @@ class Place:
 
         Without `schema_needed`, a model whose source cannot be read gets an image with another tag, without a schema.
         """
-        self.console.note(f"Building {project.root / self.options.file}")
+        self.console.note(f"Building {project.path}")
         try:
             image = self._build(project, options=self.options)
         except SchemaError as problem:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_projects import SOURCE, write_project
+from small_projects import SOURCE, error, write_project
 
 from builder.cli import secrets
 from builder.errors import ConfigError
@@ -71,8 +71,47 @@ class TestSecrets:
         assert 'unsupported secret type "gpg"' in done.err
 
 
+class TestFile:
+    """`-f`: the project is the folder of the file that it names."""
+
+    @pytest.fixture
+    def pair(self, tmp_path: Path) -> tuple[Path, Path]:
+        """Two projects whose models have an input each, the second below the first."""
+        here = write_project(tmp_path / "here", source=SOURCE.replace("text", "near"))
+        there = write_project(here / "there", source=SOURCE.replace("text", "far"))
+        (there / "cog.yaml").rename(there / "other.yaml")
+        return here, there
+
+    @pytest.mark.parametrize("whole", [False, True])
+    def test_project_of_a_file_elsewhere(self, cogsmith: Cogsmith, pair: tuple[Path, Path], whole: bool) -> None:
+        here, there = pair
+        name = there / "other.yaml" if whole else Path("there", "other.yaml")
+        document = json.loads(cogsmith("schema", "-f", name, cwd=here).out)
+        assert list(document["components"]["schemas"]["Input"]["properties"]) == ["far"]
+
+    def test_doctor_mends_the_file_that_is_named(self, cogsmith: Cogsmith, pair: tuple[Path, Path]) -> None:
+        here, there = pair
+        (there / "other.yaml").write_text((there / "other.yaml").read_text().replace("run: ", "predict: "))
+        before = (here / "cog.yaml").read_text()
+        skip = {"COG_SKIP_DOCKER_CHECK": "1"}
+        done = cogsmith("doctor", "--fix", "-f", "there/other.yaml", cwd=here, env=skip)
+        assert f"{there / 'other.yaml'} is valid" in done.out
+        assert 'run: "run.py:Runner"' in (there / "other.yaml").read_text()
+        assert (here / "cog.yaml").read_text() == before
+
+    @pytest.mark.parametrize("words", [["schema", "-f", "A" * 300], ["schema", "A" * 300], ["build", "A" * 300]])
+    def test_name_that_no_file_can_have(self, cogsmith: Cogsmith, tmp_path: Path, words: list[str]) -> None:
+        error(cogsmith(*words, cwd=tmp_path, ok=False), 3)
+
+
 @pytest.mark.network
 class TestBuild:
+    def test_project_of_a_file_elsewhere(self, cogsmith: Cogsmith, folder: Path, tmp_path: Path) -> None:
+        other = write_project(tmp_path / "other")
+        done = cogsmith("build", "-f", folder / "cog.yaml", cwd=other)
+        assert f"Building cog-p from {folder / 'cog.yaml'}\n" in done.err
+        assert done.out == cogsmith("build", cwd=folder).out
+
     def test_what_changes_nothing_says_so(self, cogsmith: Cogsmith, folder: Path) -> None:
         plain = cogsmith("build", cwd=folder)
         flags = ["--strip", "--precompile", "--separate-weights", "--use-cuda-base-image=auto"]

@@ -25,11 +25,11 @@ def check(folder: Path, *, file: str) -> list[Finding]:
     except ConfigError as problem:
         absent = "not found in" in problem.brief  # nothing is wrong with a folder that is no project
         return [from_error(problem, level="warning" if absent else "error")]
-    found = [Finding(level="ok", text=f"{project.root / file} is valid")]
+    found = [Finding(level="ok", text=f"{project.path} is valid")]
     told = [warning for warning in project.config.warnings if not warning.startswith('deprecated field "predict"')]
     found += [Finding(level="warning", text=warning) for warning in told]
     found += _schema(project)
-    found += _migration(project, file=file)
+    found += _migration(project)
     for path in _sources(project.root):
         found += _source(path, root=project.root)
     return found
@@ -50,9 +50,9 @@ def _schema(project: Project) -> Iterator[Finding]:
         yield Finding(level="ok", text="the model's inputs and output are clear")
 
 
-def _migration(project: Project, *, file: str) -> Iterator[Finding]:
+def _migration(project: Project) -> Iterator[Finding]:
     """`predict` is `run` today: the key, the file, the class and the method."""
-    config = (project.root / file).read_text(encoding="utf-8")
+    config = project.path.read_text(encoding="utf-8")
     if not fixes.has_predict(config):
         return
     refusal = fixes.why_not(project.root, reference=project.config.run or "")
@@ -61,7 +61,9 @@ def _migration(project: Project, *, file: str) -> Iterator[Finding]:
         text="the model is written for an older Cog: `predict`, `Predictor`",
         details="it works as it is; today it is `run`, `Runner`",
         hint=refusal or "`cogsmith doctor --fix` renames the key, the file, the class and the method",
-        mend=None if refusal else lambda: fixes.migrate(project.root, file=file, reference=project.config.run or ""),
+        mend=None
+        if refusal
+        else lambda: fixes.migrate(project.root, file=project.file, reference=project.config.run or ""),
     )
 
 
