@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 DETACH = 2
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
+CALLS = {"x86_64": (250, 16, 0xC000003E), "aarch64": (219, 29, 0xC00000B7)}
+"""By machine: the numbers of keyctl and ioctl, and what seccomp calls the machine."""
 SYS_MOUNT_SETATTR = 442
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -60,6 +63,28 @@ def add_flags(stage: str, target: str, flags: int) -> None:
     """Add `flags` to one mount; those it has stay, as in a user namespace they must."""
     kept = os.statvfs(target).f_flag & (RDONLY | NOSUID | NODEV | NOEXEC)
     mount(stage, "", target, flags=BIND | REMOUNT | kept | flags)
+
+
+def leave_keyring() -> None:
+    """A session keyring of our own: the caller's, and what is in it, would be readable by whoever inherits it."""
+    if os.uname().machine in CALLS:
+        LIBC.syscall(CALLS[os.uname().machine][0], 1, None)  # where there is no keyctl, there is none inside either
+
+
+def bar_typing() -> None:
+    """Nothing in here may type into the caller's terminal (TIOCSTI, TIOCLINUX), nor call in a 32-bit or x32 way."""
+    if os.uname().machine not in CALLS:
+        return
+    _, ioctl, machine = CALLS[os.uname().machine]
+    load, equal, least, end = 0x20, 0x15, 0x35, 0x06  # of classic BPF: (code, steps on if so, if not, operand)
+    steps = (
+        (load, 0, 0, 4), (equal, 0, 6, machine),
+        (load, 0, 0, 0), (least, 4, 0, 0x40000000), (equal, 0, 4, ioctl),
+        (load, 0, 0, 24), (equal, 1, 0, 0x5412), (equal, 0, 1, 0x541C),
+        (end, 0, 0, 0x00050000 | errno.EPERM), (end, 0, 0, 0x7FFF0000),
+    )  # fmt: skip
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    call("seccomp", "prctl", PR_SET_SECCOMP, 2, struct.pack("@HP", len(steps), ctypes.addressof(program)), 0, 0)
 
 
 def bar_core_access() -> None:

@@ -37,8 +37,10 @@ from builder.sandbox_child.kernel import (
     NEWUTS,
     StageError,
     bar_core_access,
+    bar_typing,
     call,
     die_with_parent,
+    leave_keyring,
 )
 from builder.sandbox_child.root import build_root, make_target, stay_outside
 from builder.sandbox_child.tree import remove_tree
@@ -178,6 +180,7 @@ def be_first(spec: dict[str, Any], status: int, alive: int) -> NoReturn:
         os._exit(125)  # the supervisor was gone before the line above
     os.close(alive)
     tty = os.ttyname(0) if spec["tty"] and os.isatty(0) else None
+    leave_keyring()
     call("namespaces", "unshare", NEWNS | NEWIPC | NEWUTS | (NEWNET if spec["network"] == "none" else 0))
     if spec["network"] == "none":
         raise_loopback()
@@ -223,6 +226,8 @@ def execute(spec: dict[str, Any], status: int) -> NoReturn:
             spec["processes"] and spec["user_namespace"]
         ):  # counted in the namespace alone; real root is never limited so
             resource.setrlimit(resource.RLIMIT_NPROC, (spec["processes"], spec["processes"]))
+        if spec["tty"]:
+            bar_typing()
         if not spec["host"]:
             drop_privileges(spec)
         os.chdir(spec["cwd"])
