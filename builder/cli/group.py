@@ -10,31 +10,30 @@ TRUE, FALSE = ("1", "t", "true"), ("0", "f", "false")
 
 
 class Command(click.Command):
-    """As click's, and a flag may be given a value, `--flag=false`, as everywhere in programs written in Go."""
+    """As click's, and with what programs written in Go take: `--flag=false`, and `-n=1` for `-n 1`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """The values of flags made plain, then as usual."""
+        """The words made plain, then as usual."""
         return super().parse_args(ctx, list(self.plain(args, ctx=ctx)))
 
     def plain(self, args: list[str], *, ctx: click.Context) -> Iterator[str]:
-        """`--flag` for `--flag=true`; for `--flag=false` its opposite, or nothing where it has none."""
+        """`-n 1` for `-n=1`, `--flag` for `--flag=true`; for `--flag=false` its opposite, or nothing if it has none."""
         options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
         flags = {name: option for option in options if option.is_flag and option.is_bool_flag for name in option.opts}
-        valued = {name for option in options if not option.is_flag for name in option.opts}
-        before = ""
+        valued = {name for option in options if not option.is_flag and not option.count for name in option.opts}
+        wanting = False  # whether the word before wants this one as its value
         for position, word in enumerate(args):
             name, equals, value = word.partition("=")
-            ended = not (ctx.allow_interspersed_args or word.startswith("-") or before in valued)
-            if word == "--" or ended:
+            if word == "--" or not (ctx.allow_interspersed_args or word.startswith("-") or wanting):
                 yield from args[position:]
                 return
-            before = word
-            if not equals or name not in flags or value.lower() not in TRUE + FALSE:
-                yield word
-            elif value.lower() in TRUE:
-                yield name
+            wanting = word in valued
+            if equals and name in flags and value.lower() in TRUE + FALSE:
+                yield from [name] if value.lower() in TRUE else flags[name].secondary_opts[:1]
+            elif equals and len(name) == 2 and name in valued:
+                yield from (name, value)
             else:
-                yield from flags[name].secondary_opts[:1]
+                yield word
 
 
 class Group(click.Group):

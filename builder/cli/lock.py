@@ -14,6 +14,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from builder.cli.build import check_platform
 from builder.cli.building import open_project
 from builder.cli.console import Console, say
+from builder.cli.group import Command
 from builder.cli.locking import preferred_platform, read_lock, resolve, why_stale
 from builder.cli.options import BuildOptions, project_options
 from builder.cli.project import Project, get_plan, make_layers, scan_files
@@ -27,7 +28,7 @@ EVERYTHING = "*"
 """The value of `--upgrade` without a name."""
 
 
-@click.command(epilog="Example: cogsmith lock && git add pylock.cog.toml")
+@click.command(cls=Command, epilog="Example: cogsmith lock && git add pylock.cog.toml")
 @click.argument("project", default=".", type=click.Path(path_type=Path))
 @click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: linux/amd64).")
 @click.option("--check", is_flag=True, help="Only say what is stale, and exit with 1 if anything is.")

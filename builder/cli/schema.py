@@ -12,6 +12,7 @@ import click
 
 from builder import __version__, schema
 from builder.cli.console import Console, say
+from builder.cli.group import Command
 from builder.cli.project import find
 from builder.config import FILE_NAME
 from builder.schema.check import same
@@ -21,7 +22,9 @@ _SHOWN = 40
 
 
 @click.command(
-    "schema", epilog="Example: cogsmith schema > schema.json && cogsmith schema --check schema.json   (for CI)"
+    "schema",
+    cls=Command,
+    epilog="Example: cogsmith schema > schema.json && cogsmith schema --check schema.json   (for CI)",
 )
 @click.argument("project", default=".", type=click.Path(path_type=Path))
 @click.option("-f", "--file", default=FILE_NAME, show_default=True, help="Name of the configuration file.")

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from small_projects import SOURCE, error, write_project
 
 from builder.cli import secrets
+from builder.cli.run import run
 from builder.errors import ConfigError
 from tests.conftest import Cogsmith
 
@@ -69,6 +71,41 @@ class TestSecrets:
         done = fresh("build", "--secret", "id=a,type=gpg", cwd=folder, ok=False)
         assert (done.code, done.out) == (3, "")
         assert 'unsupported secret type "gpg"' in done.err
+
+
+class TestGo:
+    """What programs written in Go take, and so Cog."""
+
+    def test_short_options_with_an_equals_sign(self, cogsmith: Cogsmith, tmp_path: Path) -> None:
+        folder = write_project(tmp_path / "p")
+        (folder / "cog.yaml").rename(folder / "a=b.yaml")
+        plain = cogsmith("schema", "-f", "a=b.yaml", cwd=folder)
+        assert cogsmith("schema", "-f=a=b.yaml", cwd=folder).out == plain.out
+        done = cogsmith("run", "-f=a=b.yaml", "-i=color=red", cwd=folder, ok=False)
+        assert 'unknown input "color"' in done.err
+
+    def test_values_of_flags(self, cogsmith: Cogsmith, tmp_path: Path) -> None:
+        folder = write_project(tmp_path / "p")
+        compact = cogsmith("schema", "--compact=true", cwd=folder).out
+        assert compact.count("\n") == 1
+        assert cogsmith("schema", "--compact=false", cwd=folder).out.count("\n") > 1
+        done = cogsmith("lock", "--check=false", "--platform=none", cwd=folder, ok=False)
+        assert "`none` is none of linux/amd64" in done.err
+
+    @pytest.mark.parametrize(
+        ("words", "plain"),
+        [
+            (["-o=out.txt"], ["-o", "out.txt"]),
+            (["-o="], ["-o", ""]),
+            (["-i=a=b"], ["-i", "a=b"]),
+            (["-ia=b"], ["-ia=b"]),
+            (["-o", "x=y"], ["-o", "x=y"]),
+            (["--output=x"], ["--output=x"]),
+            (["--", "-o=x"], ["--", "-o=x"]),
+        ],
+    )
+    def test_words(self, words: list[str], plain: list[str]) -> None:
+        assert list(run.plain(words, ctx=click.Context(run))) == plain
 
 
 class TestFile:
