@@ -33,6 +33,7 @@ from builder.store.images import load, name_of
 _CHUNK = 1 << 20
 _LARGEST_DOCUMENT = 32 << 20
 _DAMAGED = "it was cut off or changed on the way: copy or make it again"
+_BASE = "org.opencontainers.image.base.name"
 _FORMS = "give an OCI layout (a folder), an OCI archive, or what `docker save` and `podman save` write"
 
 
@@ -55,10 +56,11 @@ def import_image(
 ) -> StoredImage:
     """Read an image from `path` and name it `name`, by default as it was named there.
 
-    `select` is the name of one of several images in the file, `platform` (`linux/amd64`) one of an index.  `StoreError`
-    if it is none of the known forms, incomplete, damaged, ambiguous or without a name.
+    `select` is the name of one of several images in the file, `platform` (`linux/amd64`) one of an index.  A folder may
+    lack layers if the image names its base: they are in that one's registry, as after a build.  `StoreError` if it is
+    none of the known forms, incomplete, damaged, ambiguous or without a name.
     """
-    imported = copy_in(store, path=path, report=report, select=select, platform=platform)
+    imported = copy_in(store, path=path, report=report, select=select, platform=platform, lacking=True)
     names = [name] if name else list(imported.names)
     if not names:
         raise StoreError(f"the image in `{path}` has no name", hint="give it one")
@@ -70,9 +72,18 @@ def import_image(
 
 
 def copy_in(
-    store: Store, *, path: Path, report: Report, select: str | None = None, platform: str | None = None
+    store: Store,
+    *,
+    path: Path,
+    report: Report,
+    select: str | None = None,
+    platform: str | None = None,
+    lacking: bool = False,
 ) -> Imported:
-    """Copy one image's blobs from `path` into the store, verified down to the diff ids, without naming it."""
+    """Copy one image's blobs from `path` into the store, verified down to the diff ids, without naming it.
+
+    With `lacking`, layers may be absent if the image names its base.
+    """
     if path.is_dir():
         if not (path / "oci-layout").is_file():
             raise StoreError(f"`{path}` is not an OCI layout: it has no file `oci-layout`", hint=_FORMS)
@@ -85,11 +96,14 @@ def copy_in(
         )
     try:
         entry, names = source.choose(select=select, platform=platform)
-        image = source.complete(entry)
+        image = source.complete(entry, lacking=lacking)
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise StoreError(f"`{path}` is damaged: {problem!r}", hint=_DAMAGED) from problem
-    for layer in image.layers:
+    here = [layer for layer in image.layers if store.has_blob(layer.digest)]
+    for layer in here:
         _verify_layer(store, layer=layer, path=path)
+    if absent := len(image.layers) - len(here):
+        report.note(f"{absent} of {len(image.layers)} layers are not in `{path}`: they are those of the image's base")
     return Imported(descriptor=image.descriptor, names=names)
 
 
@@ -123,12 +137,14 @@ class _Layout:
             entry = self._of_platform(json.loads(self._document(str(entry["digest"]))), platform=platform)
         return entry, tuple(names)
 
-    def complete(self, entry: dict[str, Any]) -> StoredImage:
-        """Bring all blobs of the image into the store."""
+    def complete(self, entry: dict[str, Any], *, lacking: bool) -> StoredImage:
+        """Bring all blobs of the image into the store; with `lacking`, those that are there if it names its base."""
         self._fetch(str(entry["digest"]), size=int(entry["size"]))
         manifest = json.loads(self._document(str(entry["digest"])))
+        absent = lacking and self._folder is not None and _BASE in (manifest.get("annotations") or {})
         for each in (manifest["config"], *manifest["layers"]):
-            self._fetch(str(each["digest"]), size=int(each["size"]))
+            if not (absent and each is not manifest["config"] and self._is_absent(str(each["digest"]))):
+                self._fetch(str(each["digest"]), size=int(each["size"]))
         self._document(str(manifest["config"]["digest"]))
         return load(entry, read=self._store.read_blob)
 
@@ -144,6 +160,10 @@ class _Layout:
                 hint="name one with `--platform`",
             )
         return found[platform].to_json()
+
+    def _is_absent(self, digest: str) -> bool:
+        assert self._folder is not None
+        return not (self._folder / digest.removeprefix("sha256:")).exists() and not self._store.has_blob(digest)
 
     def _fetch(self, digest: str, *, size: int) -> None:
         target = self._store.blob_path(digest)
@@ -181,6 +201,7 @@ def _folder(store: Store, *, path: Path) -> _Layout:
 def _archive(store: Store, *, path: Path, report: Report) -> _Layout:
     """Read the whole archive once, front to back (it may be compressed), every file of it into the store."""
     files: dict[str, str] = {}
+    links: dict[str, str] = {}
     total = path.stat().st_size
     try:
         with (
@@ -193,12 +214,12 @@ def _archive(store: Store, *, path: Path, report: Report) -> _Layout:
                 if member.isreg():
                     files[name] = _copy_member(store, archive=archive, member=member, path=path)
                     report.advance(f"reading {path.name}", min(raw.tell(), total), total)
-                elif member.issym():  # older `docker save` links layers that are equal
-                    target = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
-                    if target in files:
-                        files[name] = files[target]
+                elif member.issym():  # older `docker save` links layers that are equal, in the order of their names
+                    links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
     except (tarfile.TarError, EOFError) as problem:
         raise StoreError(f"`{path}` is not an image archive, or damaged: {problem}", hint=_FORMS) from problem
+
+    files |= {name: files[target] for name, target in links.items() if target in files}
 
     def document(name: str) -> Any:
         try:

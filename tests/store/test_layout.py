@@ -149,8 +149,9 @@ def test_compressed_archive_is_read(store: Store, tmp_path: Path, make_image: Ma
         assert import_image(other, path=tmp_path / "x.tar.gz", report=Quiet()).digest == image.digest
 
 
-def test_old_docker_archive_with_linked_layers(tmp_path: Path) -> None:
-    """`docker save` before version 25: uncompressed layers in folders, equal ones as symbolic links."""
+@pytest.mark.parametrize("first", ["file", "link"])
+def test_old_docker_archive_with_linked_layers(tmp_path: Path, first: str) -> None:
+    """`docker save` before version 25: uncompressed layers in folders by name, equal ones as symbolic links."""
     layer = tar_of({"a": b"1"})
     config = {
         "os": "linux",
@@ -160,7 +161,11 @@ def test_old_docker_archive_with_linked_layers(tmp_path: Path) -> None:
     }
     manifest = [{"Config": "c.json", "RepoTags": ["a:1", "b:2"], "Layers": ["l1/layer.tar", "l2/layer.tar"]}]
     path = tmp_path / "old.tar"
+    link = tarfile.TarInfo("l2/layer.tar")
+    link.type, link.linkname = tarfile.SYMTYPE, "../l1/layer.tar"
     with tarfile.open(path, "w") as archive:
+        if first == "link":
+            archive.addfile(link)
         for name, data in (
             ("l1/layer.tar", layer),
             ("c.json", json.dumps(config).encode()),
@@ -169,9 +174,8 @@ def test_old_docker_archive_with_linked_layers(tmp_path: Path) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-        link = tarfile.TarInfo("l2/layer.tar")
-        link.type, link.linkname = tarfile.SYMTYPE, "../l1/layer.tar"
-        archive.addfile(link)
+        if first == "file":
+            archive.addfile(link)
     with Store.open(tmp_path / "cache") as store:
         image = import_image(store, path=path, report=Quiet())
         assert [i.name for i in store.images()] == ["a:1", "b:2"]
@@ -185,6 +189,45 @@ def test_every_compression_is_verified(store: Store, tmp_path: Path, compression
     path = export(store, image, tmp_path / "x.tar", "oci-archive")
     with Store.open(tmp_path / "other") as other:
         assert import_image(other, path=path, report=Quiet()) == image
+
+
+class Notes(Quiet):
+    """A report that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+def without_base(folder: Path, image: StoredImage, *, annotations: dict[str, str]) -> None:
+    """Take the lowest layer out of a layout, and let the manifest say `annotations`."""
+    blobs = folder / "blobs" / "sha256"
+    (blobs / image.layers[0].digest.removeprefix("sha256:")).unlink()
+    manifest = json.loads((blobs / image.digest.removeprefix("sha256:")).read_text())
+    data = json.dumps({**manifest, "annotations": annotations}).encode()
+    (blobs / digest_of(data).removeprefix("sha256:")).write_bytes(data)
+    index = json.loads((folder / "index.json").read_text())
+    index["manifests"][0] |= {"digest": digest_of(data), "size": len(data)}
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def test_a_layout_without_the_layers_of_its_base(store: Store, tmp_path: Path) -> None:
+    """As the Nix backend leaves them out: they are in the registry of the base that the manifest names."""
+    image = add_image(store, "x", two_layers(store))
+    folder = export(store, image, tmp_path / "x", "oci-dir")
+    shutil.copytree(folder, tmp_path / "nameless")
+    without_base(folder, image, annotations={"org.opencontainers.image.base.name": "registry.example/base:1"})
+    without_base(tmp_path / "nameless", image, annotations={"org.example": "yes"})
+    with Store.open(tmp_path / "other") as other:
+        report = Notes()
+        imported = import_image(other, path=folder, report=report)
+        assert imported.layers == image.layers
+        assert [other.has_blob(layer.digest) for layer in imported.layers] == [False, True]
+        assert report.told == [f"1 of 2 layers are not in `{folder}`: they are those of the image's base"]
+        with pytest.raises(StoreError, match="is incomplete: it lacks the blob"):
+            import_image(other, path=tmp_path / "nameless", report=Quiet())
 
 
 def damaged_blob(name: str, data: bytes) -> bytes | None:
