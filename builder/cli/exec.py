@@ -33,7 +33,7 @@ from builder.store import Store
 @click.command(
     "exec",
     cls=Command,
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
     epilog="Example: cogsmith exec python -c 'import torch; print(torch.__version__)'",
 )
 @env_option

@@ -105,8 +105,9 @@ def _is_prediction(words: Sequence[str]) -> bool:
     name, equals, value = words[0].partition("=")
     if name in ("-i", "--input"):
         return "=" in (value if equals else words[1] if len(words) > 1 else "")
-    long = ("--json", "--output", "--use-replicate-token", "--setup-timeout", "--gpus", "--env", "--progress", "--file")
-    return name in long or name in ("-o", "-e", "-f", "-h", "--help") or name.startswith("-i")
+    shown = [option for option in run.params if isinstance(option, click.Option) and not option.hidden]
+    names = {name for option in shown for name in (*option.opts, *option.secondary_opts)} | {"-h", "--help"}
+    return name in names or name.startswith("-i")
 
 
 class RunCommand(Command):

@@ -50,6 +50,10 @@ IMAGES = {"my-model", "my-model:v2", "python-model"}
         ("absent --json={}", False),
         ("absent -o out.png", False),
         ("absent --help", False),
+        ("absent --engine podman -i text=x", False),
+        ("absent --base=cuda", False),
+        ("absent --no-cog-base-image", False),
+        ("absent --publish 80", True),  # is for commands alone
         ("text=x", False),
     ],
 )
@@ -58,6 +62,15 @@ def test_rule(line: str, command: bool, tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "script" / "download-weights").touch()
     monkeypatch.chdir(tmp_path)
     assert wants_command(line.split(), predicting=False, is_image=IMAGES.__contains__) == command
+
+
+def test_exec_refuses_what_is_no_option(cogsmith: Cogsmith, tmp_path: Path) -> None:
+    done = cogsmith("exec", "--gpu", "all", "true", cwd=tmp_path, ok=False)
+    assert (done.code, done.out) == (2, "")
+    assert "No such option" in done.err
+    assert "--gpus" in done.err
+    done = cogsmith("exec", "true", "--gpu", "all", cwd=tmp_path, ok=False)
+    assert "cog.yaml not found" in done.err  # so far it is all the command's
 
 
 def test_after_a_prediction_s_option_it_is_an_image() -> None:
