@@ -148,10 +148,10 @@ def _is_given(name: str) -> bool:
 def _progress(given: Progress | None) -> Progress:
     if given is not None:
         return given
-    if os.environ.get("TERM") == "dumb":
-        return "plain"
     wanted = os.environ.get("BUILDKIT_PROGRESS", "")
-    return cast("Progress", wanted) if wanted in PROGRESS else "auto"
+    if wanted in PROGRESS:
+        return cast("Progress", wanted)
+    return "plain" if os.environ.get("TERM") == "dumb" else "auto"
 
 
 def _schema_file(values: dict[str, Any]) -> Path | None:
