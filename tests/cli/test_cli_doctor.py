@@ -11,7 +11,7 @@ import pytest
 import yaml
 from small_projects import write_project
 
-from builder.cli.doctor.fixes import migrate
+from builder.cli.doctor.fixes import migrate, remove_import, why_not
 from tests.conftest import Cogsmith
 
 OLD = """# a comment that stays
@@ -105,6 +105,129 @@ def test_names_of_one_s_own_stay(tmp_path: Path) -> None:
     assert (tmp_path / "cog.yaml").read_text() == "run: sub/model.py:Mine\n"
     changed = (tmp_path / "sub" / "model.py").read_text()
     assert changed == source.replace("BasePredictor", "BaseRunner").replace("predict", "run")
+
+
+MODEL = """from cog import BasePredictor
+
+
+class Predictor(BasePredictor):
+    def predict(self, s: str) -> str:
+        return s
+"""
+RENAMED = MODEL.replace("Predictor", "Runner").replace("predict", "run")
+
+
+class TestMigration:
+    """Whatever else names the file, the class or the method goes with it, or keeps them as they are."""
+
+    def migrated(self, folder: Path, *, config: str = "predict: predict.py:Predictor\n", **files: str | bytes) -> str:
+        (folder / "cog.yaml").write_bytes(config.encode())
+        for name, text in ({"predict": MODEL} | files).items():
+            (folder / f"{name}.py").write_bytes(text if isinstance(text, bytes) else text.encode())
+        assert why_not(folder, reference="predict.py:Predictor") == ""
+        migrate(folder, file="cog.yaml", reference="predict.py:Predictor")
+        return (folder / "cog.yaml").read_bytes().decode()
+
+    def test_self_of_other_classes(self, tmp_path: Path) -> None:
+        other = "class Other:\n    def predict(self): ...\n    def twice(self): return self.predict(), self.predict()\n"
+        use = "print(Predictor().predict('a'))\np = Predictor()\np.predict('b')\n"
+        self.migrated(tmp_path, predict=other + MODEL + use)
+        assert (tmp_path / "run.py").read_text() == other + RENAMED + use.replace("Predictor", "Runner").replace(
+            ".predict", ".run"
+        )
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "from cog import BasePredictor\nclass Predictor(BasePredictor, Base):\n    def {}(self) -> str: ...\n",
+            "class Predictor:\n    def {}(self): ...\nclass Other(Predictor):\n    x = 1\n",
+            "class Predictor:\n    def {}(self): self.run = 1\n",
+            "class Predictor:\n    def {}(self): getattr(self, 'predict')\n",
+            "class Base:\n    def {}(self): ...\nclass Predictor(Base):\n    def a(self): self.predict()\n",
+        ],
+    )
+    def test_a_method_that_more_than_its_class_calls(self, tmp_path: Path, source: str) -> None:
+        self.migrated(tmp_path, predict=source.format("predict"))
+        assert (tmp_path / "run.py").read_text() == source.format("predict").replace("Predictor", "Runner")
+
+    def test_names_that_are_taken(self, tmp_path: Path) -> None:
+        source = "class Runner: ...\nclass BasePredictor: ...\nclass Predictor(BasePredictor): ...\n"
+        assert self.migrated(tmp_path, predict=source) == "run: run.py:Predictor\n"
+        assert (tmp_path / "run.py").read_text() == source
+
+    def test_training_of_the_same_file(self, tmp_path: Path) -> None:
+        config = self.migrated(tmp_path, config='train: "predict.py:train"  # it\npredict: predict.py:Predictor\n')
+        assert config == 'train: "run.py:train"  # it\nrun: run.py:Runner\n'
+        (tmp_path / "run.py").rename(tmp_path / "predict.py")
+        again = "predict: predict.py:Predictor\ntrain: predict.py:Predictor\n"
+        assert self.migrated(tmp_path, config=again) == "run: run.py:Runner\ntrain: run.py:Runner\n"
+
+    @pytest.mark.parametrize(
+        ("other", "renamed"),
+        [
+            ("from predict import helper\n", True),
+            ("import subprocess\nsubprocess.run(['python', 'predict.py'])\n", True),
+            ("from predict import Predictor\n", False),
+            ("import predict\n", False),
+            ("from . import predict\n", False),
+            ("import importlib\nimportlib.import_module('predict')\n", False),
+            ("from predict import *\nprint 'a'\n", False),
+        ],
+    )
+    def test_a_file_that_another_names(self, tmp_path: Path, other: str, renamed: bool) -> None:
+        config = self.migrated(tmp_path, other=other)
+        assert config == f"run: predict.py:{'Runner' if renamed else 'Predictor'}\n"
+        assert (tmp_path / "predict.py").read_text() == (RENAMED if renamed else MODEL)
+
+    def test_a_file_that_a_command_names(self, tmp_path: Path) -> None:
+        build = 'build:\n  run:\n    - "python predict.py"\n'
+        assert self.migrated(tmp_path, config=f"{build}predict: predict.py:Predictor\n") == (
+            f"{build}run: predict.py:Runner\n"
+        )
+
+    @pytest.mark.parametrize("value", ["\n  predict.py:Predictor\n", " >-\n  predict.py:Predictor\n"])
+    def test_a_value_below_its_key(self, tmp_path: Path, value: str) -> None:
+        assert self.migrated(tmp_path, config=f"predict:{value}") == f"run:{value}"
+        assert (tmp_path / "predict.py").read_text() == MODEL
+
+    def test_bytes_stay(self, tmp_path: Path) -> None:
+        crlf = MODEL.replace("\n", "\r\n")
+        config = self.migrated(tmp_path, config="# a\r\npredict: predict.py:Predictor\r\n", predict=crlf)
+        assert config == "# a\r\nrun: run.py:Runner\r\n"
+        assert (tmp_path / "run.py").read_bytes() == RENAMED.replace("\n", "\r\n").encode()
+        (tmp_path / "run.py").unlink()
+        self.migrated(tmp_path, predict=b"\xef\xbb\xbf" + MODEL.encode())
+        assert (tmp_path / "run.py").read_bytes() == b"\xef\xbb\xbf" + RENAMED.encode()
+        (tmp_path / "run.py").unlink()
+        head = b"# -*- coding: latin-1 -*-\n# \xe9\nE = '\xe9', Predictor\n"
+        self.migrated(tmp_path, predict=head + MODEL.encode())
+        assert (tmp_path / "run.py").read_bytes() == head.replace(b"Predictor", b"Runner") + RENAMED.encode()
+
+    def test_what_is_no_python(self, fresh: Cogsmith, tmp_path: Path) -> None:
+        (tmp_path / "cog.yaml").write_text("predict: predict.py:Predictor\n")
+        (tmp_path / "predict.py").write_text('print "x"\n')
+        done = fresh("doctor", "--fix", cwd=tmp_path, env=MACHINE, ok=False)
+        assert done.code == 1
+        assert "hint: `predict.py` is not valid Python" in done.out
+        assert (tmp_path / "predict.py").read_text() == 'print "x"\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("try:\n    from cog import {}\nexcept ImportError: pass\n", "try:\n    pass\nexcept ImportError: pass\n"),
+        ("from cog import {}, Path  # both\r\nx = 1\r\n", "from cog import Path  # both\r\nx = 1\r\n"),
+        ("from .cog import {}\nfrom cog import {}\n", "from .cog import {}\n"),
+        ("import os; from cog import {}; x = 1\n", "import os; pass; x = 1\n"),
+        ("a = '\x0c'\nfrom cog import (\n    {},\n)  # gone\nx = 1\n", "a = '\x0c'\nx = 1\n"),
+    ],
+)
+def test_an_import_is_taken_out(tmp_path: Path, before: str, after: str) -> None:
+    name = "ExperimentalFeatureWarning"
+    path = tmp_path / "a.py"
+    path.write_bytes(before.replace("{}", name).encode())
+    remove_import(path, name, shown="a.py")
+    assert path.read_bytes().decode() == after.replace("{}", name)
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from builder.cli.doctor import fixes
 from builder.cli.doctor.finding import Finding, from_error
+from builder.cli.doctor.sources import python_files
 from builder.cli.options import BuildOptions
 from builder.cli.project import Project, find, read_schema
 from builder.errors import CogsmithError, ConfigError
 
 GONE = {"ExperimentalFeatureWarning": "it warns of nothing any more", "emit_metric": "use `self.record_metric(...)`"}
 """Names of the SDK that are only there so that old models still import."""
-SKIPPED = frozenset({".git", ".venv", "venv", "node_modules", "__pycache__", ".cog", "site-packages"})
-MAX_FILES = 2000
 
 
 def check(folder: Path, *, file: str) -> list[Finding]:
@@ -30,7 +29,7 @@ def check(folder: Path, *, file: str) -> list[Finding]:
     found += [Finding(level="warning", text=warning) for warning in told]
     found += _schema(project)
     found += _migration(project)
-    for path in _sources(project.root):
+    for path in python_files(project.root):
         found += _source(path, root=project.root)
     return found
 
@@ -65,20 +64,6 @@ def _migration(project: Project) -> Iterator[Finding]:
         if refusal
         else lambda: fixes.migrate(project.root, file=project.file, reference=project.config.run or ""),
     )
-
-
-def _sources(root: Path) -> list[Path]:
-    found: list[Path] = []
-    todo = [root]
-    while todo and len(found) < MAX_FILES:
-        for path in sorted(todo.pop().iterdir()):
-            if path.is_symlink() or path.name in SKIPPED:
-                continue
-            if path.is_dir():
-                todo.append(path)
-            elif path.suffix == ".py":
-                found.append(path)
-    return found
 
 
 def _source(path: Path, *, root: Path) -> Iterator[Finding]:
