@@ -108,11 +108,14 @@ class InputSchema:
         """The input as others may see it: secrets hidden."""
         if not isinstance(given, dict):
             return given
-        return {name: HIDDEN if value is not None and self._secret(name) else value for name, value in given.items()}
+        return {name: _hidden(value) if self._secret(name) else value for name, value in given.items()}
 
     def _secret(self, name: str) -> bool:
-        schema = self._resolve(self.properties.get(name, {}))
-        return bool(schema.get("x-cog-secret")) or schema.get("format") == "password"
+        """Whether a property is a secret, a list of them, or may be one."""
+        whole = self._resolve(self.properties.get(name, {}))
+        options = [self._resolve(option) for option in whole.get("anyOf") or ()]
+        schemas = [whole, *options, *(self._resolve(one.get("items", {})) for one in (whole, *options))]
+        return any(bool(one.get("x-cog-secret")) or one.get("format") == "password" for one in schemas)
 
     def _resolve(self, schema: Any) -> Dict[str, Any]:
         for _ in range(16):
@@ -165,6 +168,13 @@ def show(value: Any) -> str:
         value = value[:SHOWN] + "..."
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text if len(text) <= SHOWN + 10 else text[:SHOWN] + "..."
+
+
+def _hidden(value: Any) -> Any:
+    """What is shown of a secret or of a list of them."""
+    if isinstance(value, list):
+        return [item if item is None else HIDDEN for item in value]
+    return value if value is None else HIDDEN
 
 
 def _is_number(value: Any) -> bool:
