@@ -93,3 +93,27 @@ def test_file_inputs_are_found() -> None:
     schema = InputSchema(document({"one": file, "many": {"type": "array", "items": file}, "text": {"type": "string"}}))
     given = {"one": "data:,1", "many": ["data:,2", "x"], "text": "data:,3"}
     assert list(schema.files(given)) == [(["one"], "data:,1"), (["many", 0], "data:,2"), (["many", 1], "x")]
+
+
+@pytest.mark.parametrize("mark", [{"format": "password"}, {"x-cog-secret": True}])
+def test_secrets_are_hidden_wherever_they_are(mark: dict[str, Any]) -> None:
+    secret = {"type": "string", **mark}
+    properties = {
+        "one": secret,
+        "named": {"allOf": [{"type": "string"}], "$ref": "#/components/schemas/Key"},
+        "many": {"type": "array", "items": secret},
+        "references": {"type": "array", "items": {"$ref": "#/components/schemas/Key"}},
+        "maybe": {"anyOf": [secret, {"type": "null"}]},
+        "many_or_none": {"anyOf": [{"type": "array", "items": secret}, {"type": "null"}]},
+        "none": {"nullable": True, **secret},
+        "texts": {"type": "array", "items": {"type": "string"}},
+    }
+    given = {
+        "one": "s", "named": "s", "many": ["s", "t", None], "references": ["s"], "maybe": "s", "many_or_none": ["s"],
+        "none": None, "texts": ["plain"], "unknown": ["plain"],
+    }  # fmt: skip
+    hidden = "**********"
+    assert InputSchema(document(properties, (), Key=secret)).shown(given) == {
+        "one": hidden, "named": hidden, "many": [hidden, hidden, None], "references": [hidden], "maybe": hidden,
+        "many_or_none": [hidden], "none": None, "texts": ["plain"], "unknown": ["plain"],
+    }  # fmt: skip
