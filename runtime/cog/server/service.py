@@ -23,6 +23,9 @@ from cog.worker.protocol import Cancel, Check, Checked, Done, Log, Metric, Outpu
 CANCEL_GRACE = 10.0
 """Seconds that a canceled prediction has to end before its worker is replaced."""
 
+INSIST_AGAIN = 1.0
+"""Seconds between two looks at a canceled prediction that has not ended, while others run beside it."""
+
 CHECK_LIMIT = 10.0
 """Seconds that the worker has to say how the model's own healthcheck went."""
 
@@ -130,6 +133,8 @@ class Service:
         Raises NotReadyError, BusyError, and ValueError if `given` is not JSON.
         """
         self.check()
+        if prediction.cancel_asked:  # while its files were being stored
+            self._interrupt(prediction)
         self.worker.send(Predict(prediction.number, given, prediction.folder, files, context, mode))
         self._running[prediction.number] = prediction
         self._ids[prediction.id] = prediction
@@ -174,8 +179,8 @@ class Service:
         if prediction.finished.is_set() or prediction.cancel_asked:
             return
         prediction.cancel_asked = True
-        self.worker.send(Cancel(prediction.number))
-        asyncio.get_running_loop().call_later(CANCEL_GRACE, self._insist, prediction)
+        if prediction.number in self._running:
+            self._interrupt(prediction)
 
     def hold(self, prediction: Prediction) -> None:
         """Keep a prediction's files until `release`."""
@@ -274,13 +279,21 @@ class Service:
             prediction.kept = False
             self.release(prediction)
 
+    def _interrupt(self, prediction: Prediction) -> None:
+        self.worker.send(Cancel(prediction.number))
+        asyncio.get_running_loop().call_later(CANCEL_GRACE, self._insist, prediction)
+
     def _insist(self, prediction: Prediction) -> None:
-        # Others that run at the same time are worth more than this slot.
-        if list(self._running.values()) == [prediction]:
-            self._console.say(
-                f"a canceled prediction did not end in {CANCEL_GRACE:g} s: ending its worker", level="warning"
-            )
-            self.worker.kill()
+        if prediction.number not in self._running:
+            return
+        if not all(one.cancel_asked for one in self._running.values()):
+            # Others that run at the same time are worth more than this slot.
+            asyncio.get_running_loop().call_later(INSIST_AGAIN, self._insist, prediction)
+            return
+        self._console.say(
+            f"a canceled prediction did not end in {CANCEL_GRACE:g} s: ending its worker", level="warning"
+        )
+        self.worker.kill()
 
     def _log(self, number: Optional[str], source: str, text: str) -> None:
         prediction = self._running.get(number) if number else None
