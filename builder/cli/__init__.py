@@ -8,15 +8,13 @@ from __future__ import annotations
 import gc
 import importlib
 import io
-import itertools
-import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from builder import __version__
-from builder.cli.group import Group
+from builder.cli.group import Group, global_options
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -57,6 +55,16 @@ HIDDEN: dict[str, str] = {
 class LazyGroup(Group):
     """A group whose commands are imported when one of them is called."""
 
+    debug = False
+    """Whether the command that was called has `--debug`, wherever it stands."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As every group; and keep what outlives the context."""
+        try:
+            return super().invoke(ctx)
+        finally:
+            self.debug = bool(ctx.obj)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The names, in the order of `COMMANDS`."""
         return list(COMMANDS)
@@ -86,24 +94,13 @@ class LazyGroup(Group):
 
 @click.command(
     cls=LazyGroup,
+    params=global_options(shown=True),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: cogsmith run -i prompt='a cat'   (in the folder of a cog.yaml: builds, starts, predicts)",
 )
 @click.version_option(__version__, message="cogsmith version %(version)s")
-@click.option("--debug", is_flag=True, help="Show the traceback of every error, and all that a model's server says.")
-@click.option("--no-color", is_flag=True, help="No colours (also NO_COLOR and COG_NO_COLOR).")
-@click.option("--registry", metavar="HOST", hidden=True, help="Instead of r8.im (also COG_REGISTRY_HOST).")
-@click.option("--profile", is_flag=True, hidden=True, help="Accepted for Cog's sake; changes nothing.")
-@click.pass_context
-def cli(ctx: click.Context, *, debug: bool, no_color: bool, registry: str | None, profile: bool) -> None:
+def cli() -> None:
     """Cogsmith builds, runs and ships Cog models as container images, with no Docker daemon and no root."""
-    del profile
-    ctx.obj = debug
-    # What is in the environment holds for the programs that we start as well, and is read where it is needed.
-    if no_color:
-        os.environ["NO_COLOR"] = "1"
-    if registry:
-        os.environ["COG_REGISTRY_HOST"] = registry
 
 
 def main() -> None:
@@ -124,7 +121,7 @@ def main() -> None:
     except CogsmithError as problem:
         from builder.cli.console import print_error
 
-        if "--debug" in itertools.takewhile(lambda word: word.startswith("-"), sys.argv[1:]):
+        if cli.debug:
             raise
         print_error(problem)
         sys.exit(problem.exit_code)

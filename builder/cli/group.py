@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import click
@@ -9,8 +10,56 @@ import click
 TRUE, FALSE = ("1", "t", "true"), ("0", "f", "false")
 
 
+def _remember(ctx: click.Context, param: click.Parameter, value: bool | str | None) -> None:
+    """What is in the environment holds for the programs that we start as well, and is read where it is needed."""
+    if not value or ctx.resilient_parsing:
+        return
+    if param.name == "debug":
+        ctx.obj = ctx.find_root().obj = True
+    elif param.name == "no_color":
+        os.environ["NO_COLOR"] = "1"
+    elif param.name == "registry":
+        os.environ["COG_REGISTRY_HOST"] = str(value)
+
+
+def _global(name: str, help: str, *, hidden: bool = True, metavar: str | None = None) -> click.Option:  # noqa: A002
+    return click.Option(
+        [name],
+        is_flag=metavar is None,
+        metavar=metavar,
+        help=help,
+        hidden=hidden,
+        expose_value=False,
+        is_eager=True,
+        callback=_remember,
+    )
+
+
+def global_options(*, shown: bool) -> list[click.Parameter]:
+    """The options that stand before a command's name or, as in Cog, anywhere after it; the list of Cog hides two."""
+    return [
+        _global("--debug", "Show the traceback of every error, and all that a model's server says.", hidden=not shown),
+        _global("--no-color", "No colours (also NO_COLOR and COG_NO_COLOR).", hidden=not shown),
+        _global("--registry", "Instead of r8.im (also COG_REGISTRY_HOST).", metavar="HOST"),
+        _global("--profile", "Accepted for Cog's sake; changes nothing."),
+    ]
+
+
+_HIDDEN = global_options(shown=False)
+GLOBAL_FLAGS = frozenset(name for option in _HIDDEN for name in option.opts if name != "--registry")
+
+
 class Command(click.Command):
-    """As click's, and with what programs written in Go take: `--flag=false`, and `-n=1` for `-n 1`."""
+    """As click's, with the options of all commands, and with what programs written in Go take.
+
+    That is `--flag=false`, and `-n=1` for `-n 1`.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own, and those of all commands; not among its `params`, which are what its manual lists."""
+        found = super().get_params(ctx)
+        own = {name for param in found for name in param.opts}
+        return [*found, *(option for option in _HIDDEN if own.isdisjoint(option.opts))]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """The words made plain, then as usual."""
@@ -36,8 +85,8 @@ class Command(click.Command):
                 yield word
 
 
-class Group(click.Group):
-    """As click's, with a did-you-mean."""
+class Group(Command, click.Group):
+    """As click's and `Command`, with a did-you-mean."""
 
     command_class = Command
 

@@ -6,6 +6,7 @@ Until 2025, `cog run COMMAND` ran a command in the image, which is `exec` today.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,7 +16,7 @@ import click
 from builder.cli.completion import ImageName
 from builder.cli.console import Console
 from builder.cli.exec import run_command
-from builder.cli.group import Command
+from builder.cli.group import GLOBAL_FLAGS, Command
 from builder.cli.options import BuildOptions, project_options
 from builder.cli.predicting import Asked, carry_out
 from builder.cli.running import engine_option, env_option, gpus_option
@@ -101,7 +102,8 @@ def wants_command(words: Sequence[str], *, predicting: bool, is_image: Callable[
 
 
 def _is_prediction(words: Sequence[str]) -> bool:
-    """Whether these words, after a name, are options of a prediction."""
+    """Whether these words, after a name, are options of a prediction, perhaps after those that every command has."""
+    words = list(itertools.dropwhile(GLOBAL_FLAGS.__contains__, words)) or words
     name, equals, value = words[0].partition("=")
     if name in ("-i", "--input"):
         return "=" in (value if equals else words[1] if len(words) > 1 else "")

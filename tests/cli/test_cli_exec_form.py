@@ -52,6 +52,8 @@ IMAGES = {"my-model", "my-model:v2", "python-model"}
         ("absent --help", False),
         ("absent --engine podman -i text=x", False),
         ("absent --base=cuda", False),
+        ("absent --debug -i text=x", False),
+        ("absent --debug train.py", True),
         ("absent --no-cog-base-image", False),
         ("absent --publish 80", True),  # is for commands alone
         ("text=x", False),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,6 +108,52 @@ class TestGo:
     )
     def test_words(self, words: list[str], plain: list[str]) -> None:
         assert list(run.plain(words, ctx=click.Context(run))) == plain
+
+
+class TestGlobal:
+    """Options that stand anywhere."""
+
+    @pytest.mark.parametrize(
+        ("words", "traceback"),
+        [
+            (["--debug", "schema", "nowhere"], True),
+            (["--registry", "localhost", "--debug", "schema", "nowhere"], True),
+            (["schema", "--debug", "nowhere"], True),
+            (["--debug=false", "schema", "nowhere"], False),
+            (["schema", "nowhere", "--debug=false", "--no-color", "--profile"], False),
+            (["exec", "--debug", "true"], True),
+            (["exec", "true", "--debug"], False),
+            (["image", "--debug", "inspect", "absent"], True),
+        ],
+    )
+    def test_traceback(self, cogsmith: Cogsmith, tmp_path: Path, words: list[str], traceback: bool) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "builder.cli", *words],
+            cwd=tmp_path,
+            env=cogsmith.env(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ("Traceback (most recent" in done.stderr, "error: " in done.stderr) == (traceback, not traceback)
+        assert ("builder.errors." in done.stderr) == traceback
+
+    def test_registry_after_the_name(self, fresh: Cogsmith, tmp_path: Path) -> None:
+        folder = write_project(tmp_path / "p")
+        for words in (["build"], ["run", "-i", "text=x"]):
+            flags = ["--registry", "127.0.0.1:9", "--use-cog-base-image"]
+            done = fresh(words[0], *flags, *words[1:], cwd=folder, ok=False)
+            assert "building on 127.0.0.1:9/cog-base:python3.11" in done.err
+
+    def test_no_color(self, fresh: Cogsmith, terminal: Callable[..., tuple[str, str]]) -> None:
+        _, seen = terminal(fresh, "image", "inspect", "--no-color", "absent")
+        assert "there is no image" in seen
+        assert "\x1b[31m" not in seen
+
+    def test_help_has_them_once(self, cogsmith: Cogsmith) -> None:
+        assert "--no-color" not in cogsmith("build", "--help").out
+        root = cogsmith("--help").out
+        assert (root.count("--debug"), root.count("--no-color"), root.count("--profile")) == (1, 1, 0)
 
 
 class TestFile:
