@@ -14,7 +14,7 @@ import pytest
 from cog.server.family import MARK
 from cog.worker.protocol import Cancel, Done
 from runtime_image import PATIENCE
-from worker_life import Life, ready
+from worker_life import Life, living, ready
 
 HOSTILE = """
     import ctypes, os, resource, signal, subprocess, sys, threading, time
@@ -332,3 +332,43 @@ def test_killed_means_killed(life: Life) -> None:
     os.kill(life.process.pid, signal.SIGSTOP)
     life._call(life.process.kill)
     assert life.ended() == -9
+
+
+UNSENDABLE = """
+    import os, sys, tempfile
+    class Mute(Exception):
+        def __str__(self): return 404
+    def fails(**_): raise OSError("no descriptor left")
+    def answer(do):
+        if do == "mute": raise Mute
+        if do == "closed":
+            sys.stderr = open(os.devnull, "w")
+            sys.stderr.close()
+            raise ValueError("unheard")
+        if do == "number": return 10 ** 9999
+        if do == "large":
+            tempfile.mkstemp = fails
+            return "x" * (2 << 20)
+        return "fine"
+    class Runner:
+        def run(self, do: str): return answer(do)
+    class AsyncRunner:
+        async def run(self, do: str): return answer(do)
+"""
+
+
+@pytest.mark.parametrize("name", ["Runner", "AsyncRunner"])
+def test_an_end_that_cannot_be_told_is_a_failure(tmp_path: Path, name: str) -> None:
+    errors = {
+        "mute": "Prediction failed: Mute: <exception str() failed>",
+        "closed": "Prediction failed: ValueError: unheard",
+        "number": "Prediction failed: the output cannot be sent: ValueError: Exceeds the limit",
+        "large": "Prediction failed: the output cannot be sent: OSError: no descriptor left",
+    }
+    with living(tmp_path, UNSENDABLE) as life:
+        assert life.setup(f"run.py:{name}").error is None
+        for do, error in errors.items():
+            done = life.predict(do, do=do)
+            assert (done.status, done.error[: len(error)]) == ("failed", error)
+        assert "ValueError: unheard\n" in life.text
+        assert life.predict(do="fine").value == "fine"

@@ -21,7 +21,7 @@ from cog.worker.capture import Capture
 from cog.worker.children import Children
 from cog.worker.health import Healthcheck
 from cog.worker.interrupt import Interrupter
-from cog.worker.protocol import PROTOCOL, Cancel, Channel, Check, Hello, Predict, ProtocolError, Setup, SetupDone
+from cog.worker.protocol import PROTOCOL, Cancel, Channel, Check, Done, Hello, Predict, ProtocolError, Setup, SetupDone
 from cog.worker.run import Model, Run, SetupError, brief, settled, show
 from cog.worker.unfinished import Unfinished
 
@@ -89,7 +89,13 @@ class Worker:
         """Tell the server how a prediction ended, after all that it wrote."""
         done = run.done()
         self.capture.settle()
-        self.send(done)
+        try:
+            self.send(done)
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as problem:  # noqa: BLE001  # an integer too long for text, no room or no descriptor
+            error = f"Prediction failed: the output cannot be sent: {brief(problem)[:1000]}"
+            self.send(Done(done.id, "failed", iterated=True, error=error, seconds=done.seconds))
 
     def left_too_many(self, children: Children) -> bool:
         """Whether the predictions left so many processes behind that this one should end, and they with it."""

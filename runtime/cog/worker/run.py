@@ -5,6 +5,7 @@ Standard library and the SDK only.  asyncio is imported by those who need it: it
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -236,7 +237,10 @@ def settled(value: Any) -> Any:
 
 def brief(problem: BaseException) -> str:
     """An exception in one line."""
-    text = str(problem)
+    try:
+        text = str(problem)
+    except BaseException:  # noqa: BLE001  # the model's own class
+        text = "<exception str() failed>"
     if isinstance(problem, SetupError):
         return text
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
@@ -248,4 +252,9 @@ def show(problem: BaseException) -> None:
     ours = ("cog", "cog.worker", "asyncio", "concurrent.futures", "importlib")
     while frames is not None and frames.tb_frame.f_globals.get("__package__") in ours:
         frames = frames.tb_next
-    traceback.print_exception(type(problem), problem, frames, file=sys.stderr)
+    try:
+        traceback.print_exception(type(problem), problem, frames, file=sys.stderr)
+    except Exception:  # noqa: BLE001  # the model put a stream there that is closed
+        text = "".join(traceback.format_exception(type(problem), problem, frames))
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode("utf-8", "backslashreplace"))
