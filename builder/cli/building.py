@@ -67,6 +67,11 @@ def open_project(start: Path, *, options: BuildOptions, settings: Settings, cons
 def cog_base(project: Project, *, registry: str) -> str:
     """Cog's own base for the project, by the rule of its tags: `[cudaX.Y-]pythonX.Y[-torchX.Y.Z]`."""
     config = project.config
+    if config.python_minor is None:
+        raise ConfigError(
+            f"`--use-cog-base-image` goes by the Python, and `{project.file}` names none",
+            hint='name it in `build.python_version`, as in `python_version: "3.13"`',
+        )
     torch = re.search(r"(?m)^torch==(\d+\.\d+\.\d+)", project.requirements)
     cuda = config.cuda
     if config.gpu and not cuda:

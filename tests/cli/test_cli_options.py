@@ -270,6 +270,12 @@ class TestBuild:
         done = fresh(*flags[2:], cwd=folder, ok=False, env={"COG_REGISTRY_HOST": "127.0.0.1:9"})
         assert "building on 127.0.0.1:9/cog-base:python3.11-torch2.5.1" in done.err
 
+    def test_cog_s_own_base_goes_by_the_python(self, fresh: Cogsmith, tmp_path: Path) -> None:
+        folder = write_project(tmp_path / "q")
+        (folder / "cog.yaml").write_text('run: "run.py:Runner"\n')
+        done = fresh("build", "--use-cog-base-image", cwd=folder, ok=False)
+        assert 'python_version: "3.13"' in error(done, 3)
+
     @pytest.mark.parametrize("progress", ["auto", "tty", "plain", "quiet"])
     def test_progress(self, cogsmith: Cogsmith, folder: Path, progress: str) -> None:
         done = cogsmith("build", "--progress", progress, cwd=folder)
