@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from typing import TYPE_CHECKING, Any, Callable, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from cog.worker.capture import NOBODY, PREDICTION
 from cog.worker.protocol import CHECK_LIMIT, Check, Checked
@@ -34,17 +34,17 @@ class Healthcheck:
         self._loop = loop
         self._limit = limit
         self._lock = threading.Lock()
-        self._waiting: List[int] = []
+        self._waiting: Dict[int, threading.Timer] = {}
         self._busy = False
 
     def ask(self, check: Check) -> None:
         """Answer `check` by a `Checked`, from another thread, within the limit (in seconds)."""
-        with self._lock:
-            self._waiting.append(check.id)
-            start, self._busy = not self._busy, True
         late = f"Healthcheck failed: user-defined healthcheck timed out after {self._limit} seconds"
         timer = threading.Timer(self._limit, self._answer, ([check.id], late))
         timer.daemon = True
+        with self._lock:
+            self._waiting[check.id] = timer
+            start, self._busy = not self._busy, True
         timer.start()
         if start:
             threading.Thread(target=self._run, name="cog-healthcheck", daemon=True).start()
@@ -91,9 +91,10 @@ class Healthcheck:
     def _answer(self, checks: List[int], error: Optional[str]) -> None:
         for check in checks:
             with self._lock:
-                if check not in self._waiting:
-                    continue
-                self._waiting.remove(check)
+                timer = self._waiting.pop(check, None)
+            if timer is None:
+                continue
+            timer.cancel()
             try:
                 self._send(Checked(check, error))
             except OSError:  # the server is gone
