@@ -27,6 +27,7 @@ IMAGES = {"my-model", "my-model:v2", "python-model"}
         ("bash -e script.sh", True),
         ("script/download-weights", True),  # is a file of this folder
         ("script/download-weights sdxl", True),
+        ("script/" + "A" * 300, False),
         ("./go", True),
         ("/usr/bin/env", True),
         ("jupyter notebook --allow-root --ip=0.0.0.0", True),
