@@ -20,6 +20,9 @@ NAME_MAX = 200
 FETCH_TIMEOUT = 10.0
 """Seconds without an answer after which a download fails."""
 
+_IN_URL = "!#$%&'()*+,/:;=?@[]~"
+"""Characters of a path or a query that are sent as they are."""
+
 
 class Path(pathlib.PosixPath):
     """A file handed to or returned by a model."""
@@ -111,6 +114,7 @@ class URLFile(io.IOBase):
         self._url = url
         self._filename = filename
         self._response: Any = None
+        self._content: Any = None
 
     @property
     def name(self) -> str:
@@ -119,17 +123,23 @@ class URLFile(io.IOBase):
 
     def _open(self) -> Any:
         if self._response is None:
-            import urllib.request
+            self._response = _requested(self._url)
+            self._content = io.BufferedReader(_Body(self._response))
+            if (self._response.headers.get("Content-Encoding") or "").lower() in ("gzip", "x-gzip"):
+                import gzip
 
-            headers = {"User-Agent": os.environ.get("COG_USER_AGENT", "cogsmith")}
-            request = urllib.request.Request(self._url, headers=headers)  # noqa: S310
-            self._response = urllib.request.urlopen(request, timeout=FETCH_TIMEOUT)  # noqa: S310
-        return self._response
+                self._content = gzip.GzipFile(fileobj=self._content)
+        return self._content
 
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes; all of them by default."""
         data: bytes = self._open().read() if size is None or size < 0 else self._open().read(size)
         return data
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer`; the number of bytes."""
+        count: int = self._open().readinto(buffer)
+        return count
 
     def readable(self) -> bool:
         """Always."""
@@ -139,10 +149,11 @@ class URLFile(io.IOBase):
         return iter(self._open())
 
     def __getattr__(self, name: str) -> Any:
-        # What else an answer has: `headers`, `status`, `readinto`.
+        # What else an answer has: `headers`, `status`, `read1`.
         if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self._open(), name)
+        content = self._open()
+        return getattr(content if name.startswith("read") else self._response, name)
 
     def close(self) -> None:
         """Close the connection, if one was opened."""
@@ -155,6 +166,50 @@ class URLFile(io.IOBase):
 
     def __repr__(self) -> str:
         return f"<URLFile {self._url[:80]}>"
+
+
+class _Body(io.RawIOBase):
+    """What an answer to a request contains; ConnectionError if it ends before it should."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._response.readinto(buffer)
+        missing = getattr(self._response, "length", None)
+        if not count and missing:
+            raise ConnectionError(f"the connection was closed {missing} bytes before the end")
+        return count
+
+
+def _requested(url: str) -> Any:
+    """The answer to a GET of `url`, which need not be quoted; a user and a password in it are for its own host only."""
+    import base64
+    import urllib.parse
+    import urllib.request
+
+    class Redirects(urllib.request.HTTPRedirectHandler):
+        def http_error_308(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:  # noqa: ARG002
+            return self.http_error_302(req, fp, 307, msg, headers)
+
+    parts = urllib.parse.urlsplit(url.strip())
+    user, _, place = parts.netloc.rpartition("@")
+    if not place.isascii():
+        host, colon, port = place.partition(":")
+        place = host.encode("idna").decode() + colon + port
+    path, query = (urllib.parse.quote(part, safe=_IN_URL) for part in (parts.path, parts.query))
+    clean = urllib.parse.urlunsplit((parts.scheme, place, path, query, ""))
+    headers = {"User-Agent": os.environ.get("COG_USER_AGENT", "cogsmith")}
+    request = urllib.request.Request(clean, headers=headers)  # noqa: S310
+    if user:
+        pair = urllib.parse.unquote_to_bytes(user if ":" in user else user + ":")
+        request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(pair).decode())
+    if sys.version_info >= (3, 11):
+        return urllib.request.urlopen(request, timeout=FETCH_TIMEOUT)  # noqa: S310
+    return urllib.request.build_opener(Redirects).open(request, timeout=FETCH_TIMEOUT)  # they know no 308
 
 
 def decode_data_url(url: str) -> bytes:

@@ -116,7 +116,7 @@ def _fetch(pending: List[Tuple[URLPath, Any, Any]], folder: str) -> None:
         url, holder, at = item
         try:
             holder[at] = url.convert(folder or None)
-        except (OSError, ValueError) as problem:
+        except Exception as problem:  # HTTPException, zlib.error: not worth their imports
             raise InputError(f"could not fetch {url.source[:200]}: {problem}") from problem
 
     in_parallel(one, pending, most=PARALLEL_DOWNLOADS)
@@ -146,7 +146,7 @@ def _convert(value: Any, annotation: Any) -> Any:
     if isinstance(value, (list, tuple)):
         for member in members:
             if getattr(member, "__origin__", None) in (list, typing.List, typing.Sequence):
-                item = (member.__args__ or (Any,))[0]
+                item = (typing.get_args(member) or (Any,))[0]
                 return [_convert(part, item) for part in value]
         return value
     kinds = [member for member in members if isinstance(member, type)]
