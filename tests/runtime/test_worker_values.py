@@ -64,6 +64,12 @@ def test_only_annotated_parameters_are_converted(tmp_path: Path) -> None:
     assert made["flag"] is True
 
 
+def test_a_list_of_nothing_in_particular(tmp_path: Path) -> None:
+    def run(bare: List, maybe: Optional[List]) -> None: ...
+
+    assert arguments(run, {"bare": [1, "a"], "maybe": [[2]]}, tmp_path) == {"bare": [1, "a"], "maybe": [[2]]}
+
+
 def test_large_numbers_pass_exactly(tmp_path: Path) -> None:
     def run(a: int, b: float) -> None: ...
 
@@ -155,6 +161,8 @@ def item(run: Outputs, value: Any) -> tuple[Any, list[dict[str, Any]]]:
         (None, None), (True, True), (2**70, 2**70), (0.1, 0.1), ("é", "é"), ([1, (2,)], [1, [2]]), ({3}, [3]),
         ({"a": {1: Colour.RED}}, {"a": {"1": "red"}}), (Point(1, 2.5), {"x": 1, "y": 2.5}),
         (Answer(text="t", colour=Colour.RED), {"text": "t", "colour": "red"}),
+        ({None: 1, True: 2, False: 3}, {"null": 1, "true": 2, "false": 3}), ([(n for n in "ab")], [["a", "b"]]),
+        ({"a": (Colour.RED for _ in "x")}, {"a": ["red"]}),
         (Pydantic2(), {"v": 2, "when": "2025-01-01"}), (Pydantic1(), {"v": 1}),
         (dt.datetime(2025, 1, 1, tzinfo=dt.UTC), "2025-01-01T00:00:00+00:00"),
     ],

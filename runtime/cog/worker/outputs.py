@@ -15,6 +15,7 @@ import pathlib
 import shutil
 import tempfile
 import time
+import types
 from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
 from cog.files import URLPath
@@ -147,7 +148,7 @@ class Outputs:
             return scalar(value, at)
         if isinstance(value, dict):
             return {key(k, at): self._convert(v, [*at, key(k, at)], files) for k, v in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
+        if isinstance(value, (list, tuple, set, frozenset, types.GeneratorType)):
             return [self._convert(item, [*at, index], files) for index, item in enumerate(value)]
         if isinstance(value, pathlib.PurePath):
             files.append(_found(value, at))

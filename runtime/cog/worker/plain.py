@@ -60,7 +60,9 @@ def key(name: Any, at: List[Any]) -> str:
     """A key of a dict as JSON has it."""
     if isinstance(name, enum.Enum):
         name = name.value
-    if isinstance(name, (str, bool, int, float)):
+    if name is None or isinstance(name, bool):
+        return {None: "null", True: "true", False: "false"}[name]
+    if isinstance(name, (str, int, float)):
         return str(name)
     raise OutputError(f"output {location(at)}has a key of type {type(name).__name__}")
 
