@@ -18,9 +18,13 @@ from cog.runner import BasePredictor, defines
 
 
 def load_module(path: str) -> ModuleType:
-    """Run the file `path` as a module named after it."""
+    """Run the file `path` as a module named after it, if that has not been done: its classes must be the same ones."""
+    path = os.path.abspath(path)
     name = os.path.basename(path)
     name = name[:-3] if name.endswith(".py") else name
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == path:
+        return known
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot load {path!r} as a Python module")
