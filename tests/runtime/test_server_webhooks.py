@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cog.server.client as client_module
+import cog.server.webhooks as webhooks_module
 import pytest
 import requests
+from cog.worker.protocol import Log, Predict
+from fake_worker import FakeWorker, echo, obedient, starting
 from gated_model import MODEL, gated, put, schema
 from runtime_image import PATIENCE, Server, serving
 from webhook_receiver import Receiver, receiving
@@ -149,3 +154,37 @@ def test_the_end_waits_for_what_runs_and_its_webhooks(tmp_path: Path, receiver: 
         assert server.process.wait(PATIENCE) == 0
         assert [item.body["status"] for item in receiver.received] == ["succeeded"] * 4
         assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("events", [["start", "completed"], ["logs", "completed"]])
+def test_the_end_does_not_wait_for_a_request_that_nobody_answers(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, events: list[str]
+) -> None:
+    monkeypatch.setattr(client_module, "TIMEOUT", 1e6)
+    monkeypatch.setattr(webhooks_module, "HANGING", 0.05)
+    never = threading.Event()
+
+    def answer(number: int) -> tuple[int, dict[str, str]]:
+        if number == 1:
+            never.wait(2 * PATIENCE)
+        return 200, {}
+
+    def slowly(worker: FakeWorker, message: Predict) -> None:
+        def go_on() -> None:
+            echo(worker, message)
+
+        worker.say(Log(message.id, "stdout", "begun\n"))
+        loop = asyncio.get_running_loop()
+        threading.Thread(
+            target=lambda: (receiver.wait(lambda items: bool(items)), loop.call_soon_threadsafe(go_on))
+        ).start()
+
+    receiver.answer = answer
+    try:
+        with starting(tmp_path) as start:
+            body = {"input": {}, "webhook": receiver.url, "webhook_events_filter": events}
+            assert start(obedient(slowly)).client.post("/predictions", json=body).json()["status"] == "succeeded"
+            items = receiver.until_completed()
+        assert [item.body["status"] for item in items] == ["processing", "succeeded"]
+    finally:
+        never.set()

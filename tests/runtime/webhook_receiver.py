@@ -38,7 +38,8 @@ class Receiver:
         with self._changed:
             self.received.append(item)
             self._changed.notify_all()
-            return self.answer(len(self.received))
+            number = len(self.received)
+        return self.answer(number)
 
     def wait(self, enough: Callable[[list[Received]], bool]) -> list[Received]:
         """Wait until what came is `enough`."""

@@ -29,6 +29,10 @@ BACK_OFF = 0.1
 """Seconds before the first repetition; twice as many before each further one, up to 2**10 times."""
 
 
+HANGING = 2.0
+"""Seconds that a request about a prediction under way has left once that has ended: `completed` waits behind it."""
+
+
 class Webhooks:
     """Makes deliveries and knows those under way.  `interval`: seconds between two `output` or `logs` requests."""
 
@@ -179,7 +183,7 @@ class _Delivery:
     async def run(self) -> None:
         """Send until the prediction has ended and its end was told."""
         if self._start is not None:
-            await self._send.once(self._start)
+            await self._meanwhile(self._start)
         due = 0.0
         finished = self._prediction.finished
         while not finished.is_set():
@@ -188,7 +192,7 @@ class _Delivery:
             if self._changed and rest <= 0:
                 self._changed = False
                 due = time.monotonic() + self._interval
-                await self._send.once(json_parts(self._prediction.snapshot()))
+                await self._meanwhile(json_parts(self._prediction.snapshot()))
                 continue
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), rest if self._changed else None)
@@ -196,3 +200,16 @@ class _Delivery:
             await self._send.certainly(body_of(self._prediction))
         elif self._changed:
             await self._send.once(body_of(self._prediction))
+
+    async def _meanwhile(self, parts: List[Part]) -> None:
+        """Send what may be lost; if nobody answers, it does not keep the end of the prediction waiting for long."""
+        sending = asyncio.ensure_future(self._send.once(parts))
+        finished = asyncio.ensure_future(self._prediction.finished.wait())
+        try:
+            await asyncio.wait((sending, finished), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sending,), timeout=HANGING)
+        finally:
+            finished.cancel()
+            if not sending.done():
+                sending.cancel()
+                await asyncio.wait((sending,))
