@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from contextvars import ContextVar
-from typing import Any, Callable, Dict, Iterator, MutableMapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, MutableMapping, Optional
 
 _MODES = ("replace", "incr", "append")
 _KINDS = (bool, int, float, str, list, dict)
@@ -175,10 +175,20 @@ _NOWHERE = Scope()
 CURRENT: "ContextVar[Optional[Scope]]" = ContextVar("cog_scope", default=None)
 """Set by the worker around each prediction."""
 
+RUNNING: List[Scope] = []
+"""The scopes of all predictions that run, which the worker keeps."""
+
 
 def current_scope() -> Scope:
-    """The scope of the prediction that runs now; outside one, a scope that does nothing."""
-    return CURRENT.get() or _NOWHERE
+    """The scope of the prediction that runs now; outside one, a scope that does nothing.
+
+    A thread that a model starts does not know its prediction: there it is the only one, if no others run.
+    """
+    scope = CURRENT.get()
+    if scope is None:
+        running = RUNNING[:]
+        scope = running[0] if len(running) == 1 else _NOWHERE
+    return scope
 
 
 def emit_metric(name: str, value: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from cog.worker.protocol import Done
-from worker_life import living
+from worker_life import living, ready
 
 
 def test_one_file_predicts_and_trains(tmp_path: Path) -> None:
@@ -24,3 +25,43 @@ def test_one_file_predicts_and_trains(tmp_path: Path) -> None:
         assert life.find(Done, "1").value == "trained"
         assert life.predict("2").value is True, life.text
         assert life.text == "loaded\n"
+
+
+@pytest.mark.parametrize("run", ["def", "async def"])
+def test_metrics_of_threads(tmp_path: Path, run: str) -> None:
+    source = f"""
+        import cog, threading
+        def record():
+            cog.current_scope().record_metric("made", 1)
+            cog.emit_metric("context", dict(cog.current_scope().context))
+        {run} Runner():
+            thread = threading.Thread(target=record)
+            thread.start(), thread.join()
+    """
+    with ready(tmp_path, source) as life:
+        for number in "12":
+            life.start(number, context={"n": number})
+            life.find(Done, number)
+            assert life.metrics(number) == [("made", 1, "replace"), ("context", {"n": number}, "replace")]
+
+
+def test_threads_of_one_of_several_predictions_belong_to_none(tmp_path: Path) -> None:
+    source = """
+        import asyncio, cog, threading
+        class Runner:
+            def setup(self): self.count, self.both = 0, asyncio.Event()
+            @cog.concurrent(max=2)
+            async def run(self):
+                self.count += 1
+                if self.count == 2: self.both.set()
+                await self.both.wait()
+                thread = threading.Thread(target=cog.emit_metric, args=("made", 1))
+                thread.start(), thread.join()
+                await asyncio.sleep(0.01)  # the other one has done so, too, before this one ends
+    """
+    with ready(tmp_path, source) as life:
+        for number in "12":
+            life.start(number)
+        for number in "12":
+            assert life.find(Done, number).status == "succeeded"
+            assert life.metrics(number) == []

@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from cog.exceptions import CancelationException
 from cog.predictor import load_predictor_from_ref, load_target, run_method, train_method
-from cog.scope import CURRENT, Scope
+from cog.scope import CURRENT, RUNNING, Scope
 from cog.worker.annotations import parameters
 from cog.worker.capture import PREDICTION
 from cog.worker.inputs import InputError, Signature
@@ -109,10 +109,13 @@ class Run:
     def __enter__(self) -> None:
         """Make this prediction the current one."""
         self._token = PREDICTION.set(self._message.id)
-        self._token_of_scope = CURRENT.set(Scope(context=self._message.context, publish=self._metric))
+        self._scope = Scope(context=self._message.context, publish=self._metric)
+        self._token_of_scope = CURRENT.set(self._scope)
+        RUNNING.append(self._scope)
         self._leave_trace = follow(self._message.context)
 
     def __exit__(self, *problem: object) -> None:
+        RUNNING.remove(self._scope)
         if self._leave_trace is not None:
             self._leave_trace()
         PREDICTION.reset(self._token)
