@@ -200,7 +200,7 @@ class Module:
     def constant(self, name: str) -> Definition | None:
         """The value assigned to a top-level name, here or where it is imported from, if the source alone tells."""
         found = self.lookup(name)
-        if isinstance(found, Definition) and isinstance(found.node, ast.expr):
+        if isinstance(found, Definition) and isinstance(found.node, ast.expr) and name not in self._names.changed:
             return None if found.module.is_unclear(found.node) else found
         return None
 

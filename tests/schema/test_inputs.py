@@ -110,6 +110,18 @@ def test_default(tmp_path: Path, parameter: str, expected: dict[str, Any], requi
     assert made.get("required", []) == (["x"] if required else [])
 
 
+def test_constants_that_a_loop_changes(tmp_path: Path) -> None:
+    loop = "for k in 'ab':\n    S.append(k)\n    N += 1\n"
+    source = f"from cog import Input\nS, N = [], 0\n{loop}def run(x: int = Input(default=N), y: str = %s) -> str: ...\n"
+    (tmp_path / "run.py").write_text(source % "'a'")
+    made = document(tmp_path, run="run.py:run", train=None, version="1")["components"]["schemas"]["Input"]
+    assert "required" not in made
+    assert made["properties"]["x"] == {"title": "X", "type": "integer", "x-order": 0}
+    (tmp_path / "run.py").write_text(source % "Input(choices=S)")
+    with pytest.raises(SchemaError, match="parameter 'y': choices expression cannot be statically resolved"):
+        document(tmp_path, run="run.py:run", train=None, version="1")
+
+
 def test_text_is_what_python_makes_of_it(tmp_path: Path) -> None:
     made = schemas(tmp_path, r"""x: str = Input(default="a\n" "b", description=TEXT + "!", regex=r"(?s)\A.*")""")
     found = made["Input"]["properties"]["x"]

@@ -162,6 +162,68 @@ def test_what_it_does_not(tmp_path: Path, expression: str) -> None:
     assert value(tmp_path, expression) is UNKNOWN
 
 
+HEADER = "from values import S as FAR_S\nS, D, N = ['a', 'b'], {'a': 1, 'b': 2}, 1\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ("S.insert(1, 'z')", "S"),
+        ("S.insert(N, 'z')", "S"),
+        ("S.remove('b')", "S"),
+        ("S.clear()", "S"),
+        ("last = S.pop()", "S"),
+        ("last: str = S.pop()", "S"),
+        ("if S.pop():\n    pass", "S"),
+        ("for x in 'cd':\n    S.append(x)", "S"),
+        ("if N:\n    for x in 'cd':\n        S.append(x)", "S"),
+        ("[S.append(x) for x in 'cd']", "S"),
+        ("with open('f') as f:\n    S.extend(f, 1)", "S"),
+        ("for S in 'cd':\n    pass", "S"),
+        ("S, *more = 'c', 'd', 'e'", "S"),
+        ("S, D = other()", "S"),
+        ("del S[0]", "S"),
+        ("FAR_S.append('c')", "FAR_S"),
+        ("FAR_S += ['c']", "FAR_S"),
+        ("for x in 'cd':\n    FAR_S.append(x)", "FAR_S"),
+        ("D.update(c=3)", "D"),
+        ("D.setdefault('c', 3)", "D"),
+        ("D.pop('b')", "D"),
+        ("D['a'].append(1)", "D"),
+        ("D['a']['b'] = 1", "D"),
+        ('del D["b"]', "D"),
+        ("D = {}\nfor k in 'ab':\n    D[k] = 1", "D"),
+        ("match N:\n    case 1:\n        D['c'] = 3", "D"),
+        ("while N < 5:\n    N += 1", "N"),
+        ("print(N := 2)", "N"),
+    ],
+)
+def test_what_is_changed_later(tmp_path: Path, lines: str, name: str) -> None:
+    (tmp_path / "values.py").write_text("S = ['a']\n")
+    (tmp_path / "run.py").write_text(f"{HEADER}{lines}\n")
+    module = Project(tmp_path).open("run.py")
+    assert known(ast.Name(id=name), module=module) is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "expected"),
+    [
+        ("S.insert(0, 'z')", "S", ["z", "a", "b"]),
+        ("S.pop()\nS = ['n']\nS.append('m')", "S", ["n", "m"]),
+        ("T = [N for N in (3, 4)]\n[N for N in T]\nfor x in T:\n    def f(): N = 2", "N", 1),
+        ("class C:\n    for N in (1, 2):\n        pass", "N", 1),
+        ("for s in S:\n    print(s, D.get(s), N)\nS.index('a')", "S", ["a", "b"]),
+        ("FAR_S", "FAR_S", ["a"]),
+        ("FAR_S.pop()\nFAR_S = ['n']", "FAR_S", ["n"]),
+    ],
+)
+def test_what_is_not(tmp_path: Path, lines: str, name: str, expected: Any) -> None:
+    (tmp_path / "values.py").write_text("S = ['a']\n")
+    (tmp_path / "run.py").write_text(f"{HEADER}{lines}\n")
+    module = Project(tmp_path).open("run.py")
+    assert known(ast.Name(id=name), module=module) == expected
+
+
 def test_json(tmp_path: Path) -> None:
     assert plain(value(tmp_path, "{2: 1.0, None: [2.0, 0.5], True: 1e22, 'a': -0.0}")) == {
         "2": 1,
