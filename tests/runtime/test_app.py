@@ -342,6 +342,8 @@ def test_settings() -> None:
     assert parse([], environment={**REF, "COG_MAX_CONCURRENCY": "many"}).concurrency == 1
     levels = {"": "info", "debug": "debug", "WARN": "warning", "warning": "warning", "error": "error", "loud": "info"}
     assert {text: parse([], environment={**REF, "COG_LOG_LEVEL": text}).log_level for text in levels} == levels
+    limits = {"1.5": 1.5, "5": 5, "0": None, "-1": None, "": None, "many": None, "nan": None, "inf": None, "1e10": None}
+    assert {text: parse([], environment={**REF, "COG_SETUP_TIMEOUT": text}).setup_timeout for text in limits} == limits
     train = parse(["--x-mode", "train"], environment={"COG_TRAIN_TYPE_STUB": "train.py:train"})
     assert (train.mode, train.ref) == ("train", "train.py:train")
 
@@ -353,7 +355,7 @@ def test_settings() -> None:
         (["--x-mode", "train"], REF, "COG_TRAIN_TYPE_STUB environment variable is not set"),
         ([], {**REF, "PORT": "http"}, "PORT must be a number from 0 to 65535, not 'http'"),
         ([], {**REF, "PORT": "70000"}, "PORT must be a number"),
-        ([], {**REF, "COG_SETUP_TIMEOUT": "-1"}, "COG_SETUP_TIMEOUT must be a number"),
+        ([], {**REF, "PORT": "-1"}, "PORT must be a number"),
     ],
 )
 def test_settings_that_are_wrong(argv: list[str], environment: dict[str, str], error: str) -> None:

@@ -220,10 +220,12 @@ def test_the_models_own_healthcheck(server: Server, project: Path) -> None:
     health = server.health()
     assert (health["status"], health["setup"]["status"]) == ("UNHEALTHY", "succeeded")
     assert health["user_healthcheck_error"] == "Healthcheck failed: user-defined healthcheck returned False"
+    assert 'cog_status{status="UNHEALTHY"} 1.0' in server.get("/metrics").text
     (project / "raise").touch()
     assert server.health()["user_healthcheck_error"] == "Healthcheck failed: RuntimeError: db gone"
     (project / "sick").unlink()
     (project / "raise").unlink()
+    assert 'cog_status{status="UNHEALTHY"} 0.0' in server.get("/metrics").text
     with concurrent.futures.ThreadPoolExecutor() as pool:
         assert {health["status"] for health in pool.map(lambda _: server.health(), range(8))} == {"READY"}
     server.post("/predictions/busy/cancel")

@@ -113,11 +113,10 @@ def make_app(
         await send_json(send, await service.health())
 
     async def numbers(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+        status = (await service.health())["status"]
         worker = service.worker
         versions = {"cogsmith": cog.__version__, "python": worker.python}
-        text = metrics.text(
-            status=service.status, slots=worker.concurrency, restarts=worker.restarts, versions=versions
-        )
+        text = metrics.text(status=status, slots=worker.concurrency, restarts=worker.restarts, versions=versions)
         await send_body(send, 200, text, [(b"content-type", CONTENT_TYPE.encode())])
 
     async def shutdown(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001

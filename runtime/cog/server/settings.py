@@ -67,7 +67,7 @@ def parse(argv: List[str], *, environment: Mapping[str, str]) -> Settings:
         port=_number(environment, "PORT", least=0, most=65535) or 0 if environment.get("PORT") else 5000,
         await_explicit_shutdown=given.await_explicit_shutdown,
         concurrency=_concurrency(environment.get("COG_MAX_CONCURRENCY")),
-        setup_timeout=_number(environment, "COG_SETUP_TIMEOUT", least=0, most=1 << 31) or None,
+        setup_timeout=_limit(environment.get("COG_SETUP_TIMEOUT")),
         kubernetes=bool(environment.get("KUBERNETES_SERVICE_HOST")),
         log_level=_log_level(environment.get("COG_LOG_LEVEL")),
         log_format="console" if environment.get("LOG_FORMAT", "").strip().lower() == "console" else "json",
@@ -107,6 +107,15 @@ def _concurrency(text: Optional[str]) -> Optional[int]:
     if not text:
         return None
     return int(text) if text.isdigit() and int(text) > 0 else 1
+
+
+def _limit(text: Optional[str]) -> Optional[float]:
+    """Seconds; malformed or not more than 0 means none, as upstream has it."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if 0 < number <= 1 << 31 else None
 
 
 def _seconds(text: Optional[str], *, otherwise: float) -> float:

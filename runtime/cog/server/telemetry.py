@@ -16,7 +16,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 """Upper bounds, in seconds: predictions take from milliseconds to half an hour."""
 
-STATES = ("STARTING", "READY", "BUSY", "SETUP_FAILED", "DEFUNCT")
+STATES = ("STARTING", "READY", "BUSY", "UNHEALTHY", "SETUP_FAILED", "DEFUNCT")
 
 _STARTED = time.time()
 
