@@ -65,3 +65,35 @@ def test_threads_of_one_of_several_predictions_belong_to_none(tmp_path: Path) ->
         for number in "12":
             assert life.find(Done, number).status == "succeeded"
             assert life.metrics(number) == []
+
+
+WRAPPED = """
+    import asyncio, cog, functools
+    def alone(function):
+        @functools.wraps(function)
+        def inner(*args, **kwargs): return asyncio.run(function(*args, **kwargs))
+        return inner
+    def through(function):
+        @functools.wraps(function)
+        def inner(*args, **kwargs): return function(*args, **kwargs)
+        return inner
+    class Runner:
+        async def setup(self): self.loop = asyncio.get_running_loop()
+        async def _run(self, n: int):
+            print(n)
+            cog.current_scope().record_metric("n", n)
+            await asyncio.sleep(0)
+            return [n, asyncio.get_running_loop() is self.loop]
+        run = {wrapper}(_run)
+"""
+
+
+@pytest.mark.parametrize(("wrapper", "same"), [("alone", False), ("through", True)], ids=["alone", "through"])
+@pytest.mark.parametrize("concurrency", [None, 2], ids=["one", "two"])
+def test_a_plain_wrapper_of_an_async_function(
+    tmp_path: Path, wrapper: str, same: bool, concurrency: int | None
+) -> None:
+    with living(tmp_path, WRAPPED.format(wrapper=wrapper)) as life:
+        assert life.setup(concurrency=concurrency).error is None
+        assert life.predict("1", n=7).value == [7, same], life.text
+        assert (life.logs("1"), life.metrics("1")) == ("7\n", [("n", 7, "replace")])

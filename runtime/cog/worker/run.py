@@ -42,8 +42,9 @@ class Entry:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.signature = Signature(function)
-        bare = inspect.unwrap(function)
-        self.asynchronous = inspect.iscoroutinefunction(bare) or inspect.isasyncgenfunction(bare)
+        self.asynchronous = _is_asynchronous(inspect.unwrap(function))
+        self.waits = not _is_asynchronous(function)
+        """Whether to call it may last: a plain wrapper may run the loop of what it wraps."""
 
 
 class Model:
@@ -148,9 +149,9 @@ class Run:
         if arguments.pending:
             given = await _beside(arguments.fetch, self._message.folder)
         self._began = time.perf_counter()
-        if entry.asynchronous:
+        if not entry.waits:
             result = entry.function(**given)
-        else:  # a training, beside asynchronous predictions
+        else:  # or a training, beside asynchronous predictions
             result = await _beside(contextvars.copy_context().run, functools.partial(entry.function, **given))
         if inspect.isawaitable(result):
             result = await result
@@ -212,6 +213,10 @@ async def _beside(function: Callable[[Any], Any], argument: Any) -> Any:
     import asyncio
 
     return await asyncio.get_running_loop().run_in_executor(None, function, argument)
+
+
+def _is_asynchronous(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _is_cancelation(problem: BaseException) -> bool:
