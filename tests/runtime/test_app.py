@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ import cog.server.service as service_module
 import cog.server.supervisor as supervisor_module
 import pytest
 from cog.server.console import Console
+from cog.server.requests import PredictionRequest
 from cog.server.settings import Settings, UsageError, parse
 from cog.worker.protocol import (
     PROTOCOL,
@@ -115,6 +117,22 @@ def test_data_urls_reach_the_worker_as_files(running: Callable[..., Running]) ->
         )
     ]
     assert [path for path in server.folder.iterdir() if path.is_dir()] == []
+
+
+def test_what_was_stored_as_a_file_does_not_stay_in_memory(running: Callable[..., Running]) -> None:
+    url = "data:;base64," + "A" * 99_996
+    requests: list[Any] = []
+    holding: list[Any] = []
+
+    def answer(worker: FakeWorker, message: Predict) -> None:
+        requests.extend(one for one in gc.get_objects() if type(one) is PredictionRequest)
+        holding.extend(one for one in requests if one.input and url in one.input.values())
+        echo(worker, message)
+
+    server = running(obedient(answer), schema=document({"a": {"type": "string", "format": "uri"}}))
+    assert server.predict({"a": url})["output"] == {"a": None}
+    assert requests
+    assert holding == []
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ class Endpoints:
         if headers.events and not self._family.streams:
             raise RequestError(406, {"error": self._family.refusal})
         given = _checked(asked.input, schema)
+        asked.input = None  # its files go to disk: they need not stay in memory until the prediction has ended
         service.check()
         prediction = service.create(identity, given=lambda: schema.shown(given), version=asked.version)
         service.hold(prediction)
