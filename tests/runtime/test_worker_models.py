@@ -97,3 +97,32 @@ def test_a_plain_wrapper_of_an_async_function(
         assert life.setup(concurrency=concurrency).error is None
         assert life.predict("1", n=7).value == [7, same], life.text
         assert (life.logs("1"), life.metrics("1")) == ("7\n", [("n", 7, "replace")])
+
+
+def test_a_plain_setup_beside_an_async_run_has_no_loop_yet(tmp_path: Path) -> None:
+    source = """
+        import asyncio
+        async def made():
+            print("made")
+            return 5
+        class Runner:
+            def setup(self):
+                self.loop = asyncio.get_event_loop()
+                self.task = self.loop.create_task(made())
+                self.made = asyncio.run(made())
+            async def run(self):
+                same = asyncio.get_running_loop() is self.loop is asyncio.get_event_loop()
+                return [self.made, await self.task, same]
+        class Failing(Runner):
+            def setup(self):
+                print("trying")
+                raise ValueError("no weights")
+    """
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+    with ready(tmp_path / "good", source) as life:
+        assert life.text == "made\nmade\n"
+        assert life.predict().value == [5, 5, True], life.text
+    with living(tmp_path / "bad", source) as life:
+        assert life.setup("run.py:Failing").error == "ValueError: no weights"
+        assert life.text.startswith("trying\nTraceback")

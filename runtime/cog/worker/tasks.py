@@ -7,7 +7,7 @@ import collections
 import contextlib
 import functools
 import inspect
-from typing import TYPE_CHECKING, Deque, Dict
+from typing import TYPE_CHECKING, Any, Deque, Dict
 
 from cog.worker.children import Children
 from cog.worker.protocol import Done, Predict, ProtocolError
@@ -21,7 +21,13 @@ def serve(worker: Worker, model: Model) -> None:
     """Set the model up and live until the server says stop."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    serving = loop.create_task(_Tasks(worker, model).serve())
+    try:
+        pending = model.setup()  # before the loop runs: a plain one may have to run one of its own
+    except BaseException as problem:  # noqa: BLE001  # sys.exit included
+        worker.report_setup(problem)
+        return
+    asyncio.set_event_loop(loop)  # again: `asyncio.run` leaves none
+    serving = loop.create_task(_Tasks(worker, model).serve(pending))
     while not serving.done():
         # A task of the model's own that calls sys.exit stops the loop, too; whoever waits for it learns of it.
         with contextlib.suppress(SystemExit, KeyboardInterrupt):
@@ -36,12 +42,12 @@ class _Tasks:
         # Cancels that came before their prediction, or after its end: ids are never used again.
         self._unknown: Deque[str] = collections.deque(maxlen=1000)
 
-    async def serve(self) -> None:
+    async def serve(self, pending: Any) -> None:
+        """Wait for what `setup` gave, if that is asynchronous, and for the end."""
         loop = asyncio.get_running_loop()
         self._stopped: "asyncio.Future[None]" = loop.create_future()
         self._worker.cancel = lambda prediction: loop.call_soon_threadsafe(self._cancel, prediction)
         try:
-            pending = self._model.setup()
             if inspect.isawaitable(pending):
                 await pending
             self._worker.watch(self._model, loop=loop)
