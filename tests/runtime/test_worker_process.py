@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from cog.server.process import WorkerProcess
-from cog.worker.protocol import HEADER, Setup, SetupDone
+from cog.worker.protocol import HEADER, SPILL, Predict, Setup, SetupDone
 
 SDK = Path(__file__).resolve().parent.parent.parent / "runtime"
 MODEL = "from cog import BaseRunner\nclass Runner(BaseRunner):\n    def run(self) -> int:\n        return 1\n"
@@ -75,3 +76,32 @@ def test_a_message_that_cannot_be_read_ends_it(tmp_path: Path, monkeypatch: pyte
     code, text = asyncio.run(life())
     assert code == 1
     assert "The server's message cannot be taken: ProtocolError" in text
+
+
+def test_what_it_did_not_live_to_read_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.py").write_text(MODEL)
+    exchange = tmp_path / "exchange"
+    exchange.mkdir()
+
+    async def life() -> None:
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        set_up = asyncio.Event()
+        worker = spawn(exchange)
+        worker.attach(
+            on_message=lambda message: set_up.set() if isinstance(message, SetupDone) else None,
+            on_text=lambda source, text: None,
+            on_exit=ended.set_result,
+        )
+        try:
+            worker.send(Setup("run.py:Runner", "predict", str(exchange)))
+            await asyncio.wait_for(set_up.wait(), 60)
+            os.kill(worker.pid, signal.SIGSTOP)
+            worker.send(Predict("1", {"text": "x" * SPILL}, str(exchange / "1")))
+            assert [path.name[:6] for path in exchange.iterdir()] == ["frame-"]
+        finally:
+            worker.kill()
+            await asyncio.wait_for(ended, 60)
+        assert list(exchange.iterdir()) == []
+
+    asyncio.run(life())

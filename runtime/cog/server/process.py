@@ -175,7 +175,15 @@ class WorkerProcess:
                 pass
             self._tell(source, b"", last=True)
         self._close()
+        self._remove_frames()
         self._on_exit(code)
+
+    def _remove_frames(self) -> None:
+        """Large messages (see `cog.worker.protocol`) that the worker did not live to read or to send."""
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self._folder):
+                if name.startswith("frame-"):
+                    os.unlink(f"{self._folder}/{name}")
 
     def _close(self) -> None:
         for one in self._sockets:
