@@ -65,7 +65,7 @@ def parse(items: Sequence[str], *, schema: Schema | None, files: Files) -> dict[
 def parse_json(text: str, *, schema: Schema | None, files: Files) -> dict[str, Any]:
     """A JSON object as inputs; text values that begin with `@` name files."""
     try:
-        data = json.loads(text)
+        data = _loaded(text)
     except (ValueError, RecursionError) as problem:
         raise InputError(f"Failed to parse JSON: {problem}") from problem
     if not isinstance(data, dict):
@@ -165,8 +165,10 @@ def mismatches(value: Any, schema: Schema) -> list[str]:
     if isinstance(value, str):
         return _text_problems(value, schema)
     if isinstance(value, list):
-        found = [(index, mismatches(item, schema.get("items") or {})) for index, item in enumerate(value)]
-        return [f"item {index}: {text}" for index, texts in found for text in texts]
+        items = schema.get("items") or {}
+        nullable = not items or items.get("nullable") is True
+        found = [(at, mismatches(item, items)) for at, item in enumerate(value) if item is not None or not nullable]
+        return [f"item {at}: {text}" for at, texts in found for text in texts]
     return []
 
 
@@ -276,9 +278,21 @@ def _candidate(text: str, types: set[str]) -> bool | float | None:
     return None
 
 
+def _loaded(text: str) -> Any:
+    """JSON proper: `ValueError` for what Python reads besides, which no server takes."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a number that JSON can hold")
+    return number
+
+
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return _loaded(text)
     except (ValueError, RecursionError):
         return None
 

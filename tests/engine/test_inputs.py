@@ -126,6 +126,14 @@ def test_json(tmp_path: Path) -> None:
             parse_json(wrong, schema=None, files=HERE)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_numbers_that_json_has_not(number: str) -> None:
+    with pytest.raises(InputError, match=f"^Failed to parse JSON: {number} is not a number"):
+        parse_json(f'{{"a": [{number}]}}', schema=None, files=HERE)
+    text = f'{{"a": {number}}}'
+    assert one(text, {"type": "object"}) == text
+
+
 BOUNDED = {"type": "integer", "minimum": 0, "maximum": 10}
 TEXT = {"type": "string", "minLength": 2, "maxLength": 4, "pattern": "^a"}
 
@@ -155,12 +163,19 @@ TEXT = {"type": "string", "minLength": 2, "maxLength": 4, "pattern": "^a"}
         ({"allOf": [{"$ref": "#/components/schemas/count"}], "default": 1}, 3, "must be one of: 1, 2"),
         ({"allOf": [{"$ref": "#/components/schemas/count"}]}, True, "must be one of: 1, 2"),
         ({"type": "array", "items": INTEGER}, [1, "b"], "item 1: expected integer, got string"),
+        ({"type": "array", "items": INTEGER}, [1, None], "item 1: must not be null"),
+        ({"type": "array", "items": INTEGER | {"nullable": True}}, [1, None], None),
+        ({"type": "array", "items": INTEGER | {"nullable": True}}, [None, "b"], "item 1: expected integer, got string"),
+        ({"type": "array", "items": {}}, [1, None], None),
+        ({"type": "array", "items": {"type": "array", "items": {"nullable": True}}}, [[None]], None),
         ({"anyOf": [INTEGER, STRING]}, 1.5, "expected integer or string, got number"),
         ({"anyOf": [INTEGER, STRING]}, "x", None),
-        ({"type": "string", "nullable": True}, None, "must not be null (omit the input to use its default)"),
+        ({"type": "string", "nullable": True}, None, "must not be null"),
     ],
 )
 def test_checks(kind: dict[str, Any], value: Any, problem: str | None) -> None:
+    if problem and problem.endswith("null"):
+        problem += " (omit the input to use its default)"
     expected = [f'invalid input "x": {problem}'] if problem else []
     assert check({"x": value}, schema=schema(x=kind)) == expected
 
