@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import mimetypes
 import os
@@ -108,6 +109,13 @@ def _suffix(path: Path) -> str:
 
 
 def _target(path: Path | None, *, folder: Path) -> Path:
+    try:
+        return _place(path, folder=folder)
+    except (OSError, RuntimeError) as problem:  # a name too long; `~nobody`
+        raise _unwritable(path, problem) from problem
+
+
+def _place(path: Path | None, *, folder: Path) -> Path:
     if path is None:
         target = folder / DEFAULT_NAME
         if target.is_dir():
@@ -148,17 +156,21 @@ def write(target: Path, data: bytes | Iterable[bytes]) -> None:
     """Replace `target` whole, or write into it if it is no plain file; `PredictionError` if that cannot be."""
     pieces = [data] if isinstance(data, bytes) else data
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    plain = not target.exists() or target.is_file()  # else /dev/stdout, a pipe
+    plain = True
     try:
+        plain = not target.exists() or target.is_file()  # else /dev/stdout, a pipe
         with (temporary if plain else target).open("wb") as file:
             for piece in pieces:
                 file.write(piece)
         if plain:
             temporary.replace(target)
     except OSError as problem:
-        why = (problem.strerror or str(problem)).lower()
-        raise PredictionError(
-            f"Output path is not writable: {target}", details=why, hint="choose another with `-o`"
-        ) from problem
+        raise _unwritable(target, problem) from problem
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path | None, problem: Exception) -> PredictionError:
+    why = (getattr(problem, "strerror", None) or str(problem)).lower()
+    return PredictionError(f"Output path is not writable: {path}", details=why, hint="choose another with `-o`")

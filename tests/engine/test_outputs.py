@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from builder.engine.outputs import Delivery, deliver, deliver_training
+from builder.engine.outputs import Delivery, deliver, deliver_training, write
 from builder.errors import PredictionError
 
 URI = {"type": "string", "format": "uri"}
@@ -102,6 +102,11 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         deliver(PNG, schema=schema(URI), path=None, folder=tmp_path)
     with pytest.raises(PredictionError, match="Output path is not writable"):
         deliver(PNG, schema=schema(URI), path=Path("no/such/folder/x"), folder=tmp_path)
+    for name in ("A" * 300, "~no-such-user/x"):
+        with pytest.raises(PredictionError, match=f"Output path is not writable: {name}"):
+            deliver(PNG, schema=schema(URI), path=Path(name), folder=tmp_path)
+        with pytest.raises(PredictionError, match="Output path is not writable"):
+            write(tmp_path / name, b"")
     for url in ("http://example.com/x.png", "file:///etc/passwd", "data:nothing", "data:;base64,!!"):
         with pytest.raises(PredictionError, match="data URL"):
             deliver(url, schema=schema(URI), path=Path("x"), folder=tmp_path)
