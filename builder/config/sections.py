@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from builder import config as c
-from builder.config.nodes import Mapping, Node
+from builder.config.nodes import Mapping, Node, Scalar
 from builder.config.reader import Reader
 
 BUILD = frozenset(
@@ -219,6 +219,9 @@ def _commands(reader: Reader, node: Node | None, *, field: str) -> tuple[c.Comma
     commands: list[c.Command] = []
     for name, item in reader.items(node, field=field, example="COMMAND"):
         mounts: tuple[c.Mount, ...] = ()
+        if isinstance(item, Mapping) and (written := _with_colon(item)):
+            reader.fail(name, f"a command with a colon needs quotes: write `- {written}`", node=item)
+            continue
         if isinstance(item, Mapping):
             values = reader.mapping(item, field=name, keys={"command", "mounts"})
             text = reader.text(values.get("command"), field=f"{name}.command")
@@ -233,6 +236,16 @@ def _commands(reader: Reader, node: Node | None, *, field: str) -> tuple[c.Comma
         if text:
             commands.append(c.Command(command=text, mounts=mounts))
     return tuple(commands)
+
+
+def _with_colon(item: Mapping) -> str:
+    """`echo a: b`, which is a mapping to YAML, in quotes; empty if the item is another one."""
+    if len(item.items) != 1:
+        return ""
+    key, value = item.items[0]
+    if key.text in {"command", "mounts"} or not isinstance(value, Scalar):
+        return ""
+    return "'" + f"{key.text}: {value.text}".rstrip().replace("'", "''") + "'"
 
 
 def _mounts(reader: Reader, node: Node | None, *, field: str) -> tuple[c.Mount, ...]:

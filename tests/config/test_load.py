@@ -186,6 +186,11 @@ concurrency: {max: 0}
         ("build:\n  sdk_version: 0.15.9\n", "build.sdk_version: cog version 0.15.9 is below the minimum required"),
         ("build:\n  sdk_version: new\n", "build.sdk_version: must be a version"),
         ('build:\n  run: ["a\\nb"]\n', "build.run[0]: One of the commands in 'run' contains a new line"),
+        (
+            "build:\n  run:\n    - echo it's foo: bar\n",
+            "build.run[0]: a command with a colon needs quotes: write `- 'echo it''s foo: bar'`",
+        ),
+        ("build:\n  run: [{}]\n", "build.run[0]: command is required"),
         ("build:\n  run: [{mounts: []}]\n", "build.run[0]: command is required"),
         ("build:\n  run: [{command: a, mounts: [{type: bind, id: a, target: b}]}]\n", "build.run[0].mounts[0].type"),
         ("build:\n  run: [{command: a, mounts: [{type: secret}]}]\n", "build.run[0].mounts[0]: id is required"),
