@@ -29,6 +29,7 @@ class Peer:
         self.close_after = close_after
         self.requests: list[bytes] = []
         self.connections = 0
+        self.closed = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -45,6 +46,7 @@ class Peer:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.closed += 1
             writer.close()
 
 
@@ -113,6 +115,20 @@ def test_a_connection_that_was_closed_meanwhile() -> None:
 
     assert talk(peer, script) == [200, 200]
     assert peer.connections == 2
+
+
+def test_connections_that_nobody_uses_any_more_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "IDLE_MAX", 0.05)
+    peer = Peer()
+
+    async def script(client: Client, url: str) -> None:
+        for count in (3, 4):
+            assert await asyncio.gather(*(client.post(url, [b"{}"], headers={}) for _ in range(3))) == [200] * 3
+            while client._origins or peer.closed < peer.connections:
+                await asyncio.sleep(0.01)
+            assert peer.connections >= count, "and what comes later has one of its own"
+
+    talk(peer, script)
 
 
 @pytest.mark.parametrize("answer", [b"nonsense\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b"x" * (1 << 17), b"hang up"])

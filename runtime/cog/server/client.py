@@ -57,6 +57,7 @@ class _Origin:
         self.slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self.idle: Deque[Connection] = collections.deque()
         self.users = 0
+        self.reaping = False
 
 
 class Client:
@@ -91,6 +92,7 @@ class Client:
         for origin in self._origins.values():
             for connection in origin.idle:
                 connection.abort()
+            origin.idle.clear()
         self._origins.clear()
 
     async def _exchange(self, target: Target, parts: List[Part], headers: Mapping[str, str]) -> Tuple[int, str]:
@@ -134,9 +136,25 @@ class Client:
         if connection.reusable and self._origins.get(target.origin) is origin:
             connection.idle_since = time.monotonic()
             origin.idle.append(connection)
+            if not origin.reaping:
+                origin.reaping = True
+                asyncio.get_running_loop().call_later(IDLE_MAX, self._reap, target, origin)
         else:
             connection.abort()
         return answer
+
+    def _reap(self, target: Target, origin: _Origin) -> None:
+        """Close what nobody has used for long, the oldest first, and come again if something is left."""
+        rest = 0.0
+        while origin.idle and rest <= 0:
+            rest = (origin.idle[0].idle_since or 0) + IDLE_MAX - time.monotonic()
+            if rest <= 0:
+                origin.idle.popleft().abort()
+        origin.reaping = bool(origin.idle)
+        if origin.reaping:
+            asyncio.get_running_loop().call_later(rest, self._reap, target, origin)
+        elif not origin.users and self._origins.get(target.origin) is origin:
+            del self._origins[target.origin]
 
     def _head(self, path: str, target: Target, parts: List[Part], headers: Mapping[str, str]) -> bytes:
         lines = [f"POST {path} HTTP/1.1", f"Host: {target.authority}", f"User-Agent: {self._user_agent}", "Accept: */*"]
