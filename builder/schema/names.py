@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import TypeAlias
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
@@ -29,19 +31,31 @@ class Names:
         """Take in what the statements define."""
         self._collect(body, certain=True)
 
-    def within(self, body: Iterable[ast.stmt]) -> Names:
-        """These names and, before them, those of a block inside."""
+    def within(self, body: Iterable[ast.stmt], *, above: float = inf) -> Names:
+        """These names and, before them, those of a block inside, as far as they are defined `above` a line.
+
+        Classes below are known as well, to annotations that are written as strings, unless that hides another name.
+        """
         inner = Names()
         inner.definitions |= self.definitions
         inner.imports |= self.imports
         inner.stars += self.stars
         inner.unclear |= self.unclear
         inner.changed |= self.changed
-        inner.collect(body)
+        lines = list(body)
+        inner._collect(lines, certain=True, above=above)
+        for line in lines:
+            if isinstance(line, ast.ClassDef) and line.lineno >= above and not inner._has(line.name):
+                inner.definitions[line.name] = line
         return inner
 
-    def _collect(self, body: Iterable[ast.stmt], *, certain: bool) -> None:
+    def _has(self, name: str) -> bool:
+        return name in self.definitions or name in self.imports or hasattr(builtins, name)
+
+    def _collect(self, body: Iterable[ast.stmt], *, certain: bool, above: float = inf) -> None:
         for statement in body:
+            if statement.lineno >= above:
+                return
             match statement:
                 case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                     self._define(name, statement, certain=certain)
@@ -68,15 +82,15 @@ class Names:
                         self._import(bound, (alias.name if alias.asname else bound, "", 0), certain=certain)
                 case ast.If(test=test, body=inner, orelse=other):
                     self._touch(test)
-                    self._collect([*inner, *other], certain=False)
+                    self._collect([*inner, *other], certain=False, above=above)
                 case ast.Try() | ast.TryStar():
                     handled = (line for handler in statement.handlers for line in handler.body)
                     inner = [*statement.body, *handled, *statement.orelse, *statement.finalbody]
-                    self._collect(inner, certain=False)
+                    self._collect(inner, certain=False, above=above)
                 case ast.With(items=items, body=inner):
                     for item in items:
                         self._touch(item)
-                    self._collect(inner, certain=certain)
+                    self._collect(inner, certain=certain, above=above)
                 case ast.For() | ast.AsyncFor() | ast.While() | ast.Match() | ast.Delete() | ast.Expr():
                     self._touch(statement)
                 case _ if type(statement).__name__ == "TypeAlias":  # PEP 695, where this Python knows it

@@ -88,14 +88,13 @@ def _function(definition: Definition, *, name: str, mode: Mode) -> tuple[Module,
     found: dict[str, tuple[Module, Function]] = {}
     for owner in lineage(definition):
         assert isinstance(owner.node, ast.ClassDef)
-        own = {
-            statement.name: (
-                owner.module.within(owner.node),
-                statement,
-            )  # the last one counts, as when Python runs the class
-            for statement in statements(owner.node.body)
-            if isinstance(statement, FUNCTIONS) and statement.name in names
-        }
+        own: dict[str, tuple[Module, Function]] = {}
+        for statement in statements(owner.node.body):
+            if not isinstance(statement, FUNCTIONS) or statement.name not in names:
+                continue
+            # the last one counts, as when Python runs the class; of those under conditions, the first
+            if statement.name not in own or statement in owner.node.body:
+                own[statement.name] = (owner.module.within(owner.node, at=statement), statement)
         found = own | found
     if len(found) > 1:
         places = [module.place(function) for module, function in found.values()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Iterable, Iterator
+from math import inf
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -204,11 +205,11 @@ class Module:
             return None if found.module.is_unclear(found.node) else found
         return None
 
-    def within(self, node: ast.ClassDef) -> Module:
-        """This file as seen from inside the body of a class, whose own names come first."""
+    def within(self, node: ast.ClassDef, *, at: ast.stmt | None = None) -> Module:
+        """This file as seen from inside the body of a class, whose own names come first; those above `at`, if given."""
         inner = copy.copy(self)
         inner._known = {}  # noqa: SLF001  # its own
-        inner._names = self._names.within(node.body)  # noqa: SLF001  # its own
+        inner._names = self._names.within(node.body, above=at.lineno if at else inf)  # noqa: SLF001  # its own
         return inner
 
     def callables(self) -> list[str]:

@@ -17,8 +17,8 @@ from builder.schema.annotations import (
     unknown,
     written,
 )
-from builder.schema.literals import known
-from builder.schema.source import Module, Problem
+from builder.schema.literals import enumeration, known
+from builder.schema.source import Definition, Module, Problem
 from builder.schema.values import UNKNOWN
 
 Schema: TypeAlias = dict[str, Any]
@@ -98,8 +98,22 @@ def _input(leaf: Leaf, *, around: Around) -> Schema:
         f"unsupported type: {written_name}",
         module=module,
         node=leaf.node,
-        hint=f"take a `dict` and make the {written_name} of it in the method, or " + OPAQUE_HINT.format(written_name),
+        hint=_enum_hint(definition, name=written_name)
+        or f"take a `dict` and make the {written_name} of it in the method, or " + OPAQUE_HINT.format(written_name),
     )
+
+
+def _enum_hint(definition: Definition, *, name: str) -> str:
+    """What to write for an `Enum`; empty if it is no such class."""
+    members = enumeration(definition)
+    if not members:
+        return ""
+    values = [known(value.node, module=value.module) for value in members.values() if isinstance(value.node, ast.expr)]
+    kinds = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
+    kind = kinds.get(enum_type(values) or "")
+    if kind is None:
+        return f'write the values of {name}, as in `str` with `choices=["a", "b"]`'
+    return f"write `{kind}` with `choices=[e.value for e in {name}]`, and make the {name} of it in the method"
 
 
 def _input_list(leaf: Leaf, *, around: Around) -> Schema:

@@ -199,6 +199,28 @@ def test_what_is_unclear_is_pointed_at(tmp_path: Path, parameter: str, message: 
     assert line[len(mark) - 1 :].startswith(pointed)
 
 
+@pytest.mark.parametrize(
+    ("members", "written"),
+    [
+        ("A = 'a'\n    B = 'b'", "`str` with `choices=[e.value for e in S]`"),
+        ("A = 1", "`int` with `choices=[e.value for e in S]`"),
+        ("A = auto()", "write the values of S"),
+        ("A = 'a'\n    B = 1", "write the values of S"),
+    ],
+)
+def test_an_enum_is_told_what_to_write(tmp_path: Path, members: str, written: str) -> None:
+    head = f"from enum import Enum, auto\nfrom cog import Input\nclass S(Enum):\n    {members}\n"
+    (tmp_path / "run.py").write_text(f"{head}def run(x: S) -> str: ...\n")
+    with pytest.raises(SchemaError, match="unsupported type: S") as caught:
+        document(tmp_path, run="run.py:run", train=None, version="1")
+    assert written in (caught.value.hint or "")
+    if "choices" in written:  # and it works
+        _, kind, _, choices, _ = written.split("`")
+        (tmp_path / "run.py").write_text(f"{head}def run(x: {kind} = Input({choices})) -> str: ...\n")
+        made = document(tmp_path, run="run.py:run", train=None, version="1")["components"]["schemas"]
+        assert made["x"]["enum"] == (["a", "b"] if kind == "str" else [1])
+
+
 def test_every_problem_at_once(tmp_path: Path) -> None:
     with pytest.raises(SchemaError) as caught:
         schemas(tmp_path, "x, y: Unknown, z: int", returns="Optional[str]")

@@ -142,6 +142,33 @@ def test_definitions_inside_if_and_try_count(tmp_path: Path) -> None:
     assert made["Output"]["format"] == "uri"
 
 
+def names_of_inputs(folder: Path, body: str) -> list[str]:
+    (folder / "run.py").write_text(f"from cog import Input\nclass Runner:\n{body}")
+    made = document(folder, run="run.py:Runner", train=None, version="1")["components"]["schemas"]
+    return list(made["Input"]["properties"])
+
+
+def test_of_methods_under_conditions_the_first_counts(tmp_path: Path) -> None:
+    one, other = (f"        def predict(self, {name}: str) -> str: ...\n" for name in "st")
+    assert names_of_inputs(tmp_path, f"    if x:\n{one}    else:\n{other}") == ["s"]
+    last = other.replace("        def", "    def")
+    assert names_of_inputs(tmp_path, f"    if x:\n{one}{last}") == ["t"]
+    assert names_of_inputs(tmp_path, f"{last}    if x:\n{one}") == ["t"]
+
+
+def test_what_stands_below_the_method_is_not_known_to_it(tmp_path: Path) -> None:
+    method = "    def predict(self, s: list[str], d: dict = Input(default={})) -> 'Out': ...\n"
+    below = "    def list(self): ...\n    @property\n    def dict(self): ...\n    class Out(dict): ...\n"
+    assert names_of_inputs(tmp_path, method.replace("'Out'", "str") + below) == ["s", "d"]
+    above = "    C = ['a']\n    if x:\n        D = 'a'\n"
+    use = "    def predict(self, s: str = Input(default=D, choices=C)) -> str: ...\n"
+    assert names_of_inputs(tmp_path, above + use + "    C = 1\n") == ["s"]
+    later = "    def predict(self, s: str) -> 'Out': ...\n    class Out(BaseModel):\n        x: int\n"
+    (tmp_path / "run.py").write_text(f"from cog import BaseModel\nclass Runner:\n{later}")
+    made = document(tmp_path, run="run.py:Runner", train=None, version="1")["components"]["schemas"]
+    assert list(made["Output"]["properties"]) == ["x"]
+
+
 def test_facts(tmp_path: Path) -> None:
     source = f"""{HEAD}
 class A:
