@@ -55,14 +55,15 @@ class Origin:
             try:
                 return get_manifest(client, pointer=pointer)
             except RegistryError as problem:
-                self._pass_over(client, problem)
+                self.pass_over(client, problem)
         return get_manifest(self.clients[-1], pointer=pointer)
 
-    def _pass_over(self, client: Client, problem: RegistryError) -> None:
-        """Ask a mirror that failed no more."""
+    def pass_over(self, client: Client, problem: RegistryError) -> None:
+        """Ask one that failed, where another did not, no more."""
         if client in self.clients:
             self.clients = [other for other in self.clients if other is not client]
-            self._report.note(f"not from the mirror {client.reference.name}: {problem.brief}")
+            kind = "the mirror " if client.place.mirror else ""
+            self._report.note(f"not from {kind}{client.reference.name}: {problem.brief}")
 
     def blob(self, descriptor: Descriptor, *, store: Store, stop: threading.Event) -> None:
         """Bring a blob into the store, unless it is there."""
@@ -102,7 +103,7 @@ class Origin:
                 except RegistryError as problem:
                     if not client.place.mirror:
                         raise
-                    self._pass_over(client, problem)
+                    self.pass_over(client, problem)
                     raise requests.exceptions.InvalidURL(problem.brief) from problem  # on to the next source
 
             return Source(shown=f"{client.reference.name}@{digest[:19]}", get=get)

@@ -34,6 +34,8 @@ LARGEST_LAYER = 8_000_000_000
 MOST_LAYERS = 127
 """What overlayfs mounts: docker and podman run no image with more."""
 BASE_NAME = "org.opencontainers.image.base.name"
+_LOCAL = ("oci:", "oci-archive:", "docker-archive:")
+"""Bases that are no repository begin so."""
 _NOT_THIS_KIND = (400, 415, 422)
 _MISSING = ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN")
 
@@ -207,9 +209,9 @@ class _Job:
 
     def _layer(self, layer: PackedLayer, *, label: str) -> Moved:
         here = self._store.has_blob(layer.digest)
-        origin = None if here else self._origin(layer)
-        how = self._send(layer.descriptor, label=label, reader=self._reader(layer, origin=origin))
-        copied = how == "sent" and origin is not None
+        origins = [] if here else self._origins(layer)
+        how = self._send(layer.descriptor, label=label, reader=self._reader(layer, origins=origins))
+        copied = how == "sent" and bool(origins)
         return Moved(digest=layer.digest, size=layer.size, label=label, how="copied" if copied else how)
 
     def _config(self, config: Descriptor) -> Moved:
@@ -237,19 +239,25 @@ class _Job:
             found = self._base.repository if digest in base else None
         return None if found == target.repository else found
 
-    def _origin(self, layer: PackedLayer) -> Origin | None:
-        """The registry that an absent layer can be copied from, if one is known."""
+    def _origins(self, layer: PackedLayer) -> list[Origin]:
+        """The repositories that an absent layer may be copied from: where it was seen last, and the base's."""
         target = self._client.reference.name
         places = (known.repository_of(self._store, digest=layer.digest), self._base)
-        seen = next((place for place in places if place is not None and place.name != target), None)
-        if seen is None:
-            return None
-        return Origin(seen, access=self._access, report=self._report)
+        found = {place.name: place for place in places if place is not None and place.name != target}
+        origins, problem = list[Origin](), None
+        for place in found.values():
+            try:
+                origins.append(Origin(place, access=self._access, report=self._report))
+            except RegistryError as blocked:
+                problem = blocked
+        if problem is not None and not origins:
+            raise problem
+        return origins
 
-    def _reader(self, layer: PackedLayer, *, origin: Origin | None) -> Callable[[int, int], Readable]:
+    def _reader(self, layer: PackedLayer, *, origins: Sequence[Origin]) -> Callable[[int, int], Readable]:
         def read(start: int, count: int) -> Readable:
-            if origin is not None:
-                return Stream(origin, descriptor=layer.descriptor, start=start, count=count)
+            if origins:
+                return Stream(*origins, descriptor=layer.descriptor, start=start, count=count)
             if not self._store.has_blob(layer.digest) and self._manner.bring is not None:
                 self._manner.bring(layer)
             return File(self._store.blob_path(layer.digest), start=start)
@@ -259,10 +267,10 @@ class _Job:
 
 def _base_of(image: StoredImage, *, access: Access) -> Reference | None:
     name: Any = (image.manifest.get("annotations") or {}).get(BASE_NAME)
+    if not name or str(name).startswith(_LOCAL):
+        return None
     with contextlib.suppress(ConfigError, RegistryError):
-        return (
-            full(parse(name), env=access.env) if name and not str(name).startswith(("oci", "docker-archive:")) else None
-        )
+        return full(parse(str(name)), env=access.env)
     return None
 
 
