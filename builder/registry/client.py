@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,9 +30,16 @@ from builder.registry.token import Authorization, Token, ask_token, basic
 if TYPE_CHECKING:
     import requests
 
+_PORTS = {"http": 80, "https": 443}
 _REDIRECTS = 5
 """At most so often a request is led elsewhere or asked who sends it."""
 _DOCKER_HUB_HOST = "registry-1.docker.io"
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    """What two URLs of one server have in common (RFC 6454): a port that is the scheme's may be left out."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
 
 
 class Body(Protocol):
@@ -101,13 +107,21 @@ class Client:
         """The URL of a path of the repository, such as `manifests/latest`."""
         return f"{self._root()}/v2/{self.reference.repository}/{path}"
 
-    def absolute(self, url: str) -> str:
-        """The URL that a `Location` stands for, which may be relative.
+    def absolute(self, url: str, *, at: str = "") -> str:
+        """The URL that a `Location` stands for, which may be relative to the one that answered, `at`.
 
         One that leads to the same host without encryption, as registries behind a proxy give that does not tell them of
         it, is taken with encryption: credentials are sent there.
         """
-        root, found = urlsplit(self._root()), urlsplit(urljoin(self._root() + "/", url))
+        root = urlsplit(self._root())
+        try:
+            found = urlsplit(urljoin(at or self._root() + "/", url))
+            _ = found.port  # which is read here
+        except ValueError as problem:
+            raise RegistryError(
+                f"`{self.registry}` leads to what is no address: `{url}`",
+                hint="the registry is not set up as it should be: tell who runs it",
+            ) from problem
         if (root.scheme, found.scheme) == ("https", "http") and root.hostname == found.hostname:
             found = found._replace(scheme=root.scheme, netloc=root.netloc)
         return found.geturl()
@@ -126,8 +140,8 @@ class Client:
 
     def next_page(self, response: requests.Response) -> str:
         """The URL of the next page of a list; empty at its end (RFC 8288)."""
-        link = re.match(r'\s*<([^>]*)>\s*;\s*rel="?next', response.headers.get("Link", ""))
-        return self.absolute(link[1]) if link else ""
+        following = response.links.get("next", {}).get("url")
+        return self.absolute(following, at=response.url) if following else ""
 
     def request(
         self,
@@ -150,8 +164,8 @@ class Client:
         scope = " ".join([*own_scope, *scopes])
         target = self.absolute(url)
 
-        def own() -> bool:
-            return urlsplit(target)[:2] == urlsplit(self._root())[:2]
+        def own(url: str) -> bool:
+            return _origin(url) == _origin(self._root())
 
         def send(token: Token | None) -> requests.Response:
             if body is not None and not isinstance(body, bytes):
@@ -160,7 +174,7 @@ class Client:
                 method,
                 target,
                 headers=dict(headers or {}),
-                auth=Authorization(token.text if token and own() else None),
+                auth=Authorization(token.text if token and own(target) else None),
                 stream=stream,
                 data=body,
                 timeout=(TIMEOUT[0], patience),
@@ -172,13 +186,14 @@ class Client:
         token, asked = self._token(scope), False
         response = send(token)
         for _ in range(_REDIRECTS):
-            if response.status_code == 401 and own() and not asked:
+            # Who we were led to must not name the token server that is told the password.
+            if response.status_code == 401 and own(response.url) and not asked:
                 asked = True
                 header = response.headers.get("WWW-Authenticate", "")
                 response.close()
                 self._authenticate(header, scope=scope, known=token)
             elif response.status_code in (307, 308) and method not in ("GET", "HEAD"):
-                target = self.absolute(urljoin(target, response.headers.get("Location", "")))
+                target = self.absolute(response.headers.get("Location", ""), at=target)
                 response.close()
             else:
                 break

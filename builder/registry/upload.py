@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from builder.errors import RegistryError
@@ -16,8 +16,7 @@ from builder.frozen import frozen
 from builder.registry import hosts
 from builder.registry.answers import PASSING, in_words, may_pass, read_whole, retry_after
 from builder.registry.client import Client
-from builder.registry.session import BLOCK
-from builder.registry.sources import Readable
+from builder.registry.sources import Part, Readable
 
 if TYPE_CHECKING:
     import requests
@@ -56,7 +55,7 @@ class Memory(Protocol):
     """Remembers the address of an unfinished upload, also for the next process."""
 
     def get(self, digest: str) -> str:
-        """The address, or an empty text."""
+        """The address, with ` LEAST-MOST` of its chunks if they have bounds; or an empty text."""
 
     def set(self, digest: str, location: str) -> None:
         """Remember; an empty text forgets."""
@@ -115,7 +114,10 @@ class _Upload:
         self._chunk = limits.chunk
         self._threshold = limits.threshold
         self._what = f"`{blob.label}`"
-        self._location = memory.get(blob.digest)
+        self._bounds = (0, 0)
+        self._location, _, bounds = memory.get(blob.digest).partition(" ")
+        if re.fullmatch(r"[0-9]+-[0-9]+", bounds):
+            self._cut(*map(int, bounds.split("-")))
         self._offset = 0
         self._remembered = self._unsure = bool(self._location)
         self._put_once = False
@@ -200,14 +202,19 @@ class _Upload:
         if response.status_code != 202:
             raise self._refused(response)
         least, most = (_length(response, f"OCI-Chunk-{name}-Length") for name in ("Min", "Max"))
+        self._cut(least, min(filter(None, (most, self._bounds[1])), default=0))
+        self._offset = 0
+        self._moved(response)
+        return False
+
+    def _cut(self, least: int, most: int) -> None:
+        """Chunks of bytes within these bounds from now on; 0 is none."""
+        self._bounds = (least, most)
         if most:
             self._chunk = min(self._chunk, most)
             self._threshold = min(self._threshold, most + 1)
         if least and (not most or least <= most):
             self._chunk = max(self._chunk, least)
-        self._offset = 0
-        self._moved(response)
-        return False
 
     def _patch(self) -> None:
         end = min(self._offset + self._chunk, self._blob.size)
@@ -223,8 +230,12 @@ class _Upload:
             raise _Broken(self._refused(response))
         if response.status_code not in (201, 202, 204):
             raise self._refused(response)
-        reached = _reached(response)
+        reached, before = _reached(response), self._offset
         self._offset = end if reached is None or reached > self._blob.size else reached
+        if self._offset <= before:  # else this would go on for ever
+            self._in_one_piece()
+            brief = f"`{self._client.registry}` takes chunks of {self._what} and says that nothing more has come"
+            raise _Broken(RegistryError(brief, hint="push again; if it says so again, tell who runs it"))
         self._moved(response)
         self._advance(self._offset)
 
@@ -268,7 +279,7 @@ class _Upload:
             )
         self._forget()
 
-    def _send(self, method: str, url: str, *, part: _Part | None = None, **options: Any) -> requests.Response:
+    def _send(self, method: str, url: str, *, part: Part | None = None, **options: Any) -> requests.Response:
         """A request; what may pass is `_Broken`."""
         try:
             response = self._client.request(method, url, body=part, stream=True, **options)
@@ -285,19 +296,20 @@ class _Upload:
             raise _Broken(self._refused(response), wait=retry_after(response))
         return response
 
-    def _part(self, start: int, end: int) -> _Part:
+    def _part(self, start: int, end: int) -> Part:
         def advance(done: int) -> None:
             if self._client.access.stop.is_set():
                 raise RegistryError("gave up", hint="another part failed first: see its error")
             self._advance(done)
 
-        return _Part(self._blob, start=start, end=end, advance=advance)
+        return Part(self._blob, start=start, end=end, advance=advance)
 
     def _smaller(self, response: requests.Response) -> None:
         """Something on the way limits bodies: smaller chunks from now on."""
-        self._chunk = max(_LEAST_CHUNK, min(self._chunk, self._blob.size) // 4)
+        self._cut(0, max(_LEAST_CHUNK, min(self._chunk, self._blob.size) // 4))
         self._threshold = 0
-        self._forget()
+        if not self._offset:  # else what has arrived is still there
+            self._forget()
         raise _Broken(self._refused(response))
 
     def _in_one_piece(self) -> None:
@@ -312,14 +324,15 @@ class _Upload:
     def _moved(self, response: requests.Response) -> None:
         location = response.headers.get("Location", "")
         if location:
-            self._location = self._client.absolute(location)
+            self._location = self._client.absolute(location, at=response.url)
         if not self._location:
             raise RegistryError(
                 f"`{self._client.registry}` opened an upload without saying where",
                 hint="it does not follow the distribution spec, or a proxy drops the `Location` header",
             )
         if self._blob.size >= self._threshold:
-            self._memory.set(self._blob.digest, self._location)
+            bounds = " {}-{}".format(*self._bounds) if any(self._bounds) else ""
+            self._memory.set(self._blob.digest, self._location + bounds)
 
     def _forget(self) -> None:
         if self._location and self._blob.size >= self._threshold:
@@ -330,53 +343,6 @@ class _Upload:
 
 
 _EMPTY = {"Content-Length": "0"}
-
-
-class _Part:
-    """Bytes `start` to `end` of a blob as a request's body; read again from its beginning after `restart`."""
-
-    def __init__(self, blob: Blob, *, start: int, end: int, advance: Callable[[int], None]) -> None:
-        self._blob = blob
-        self._start = start
-        self._end = end
-        self._at = start
-        self._advance = advance
-        self._file: Readable | None = None
-
-    def __len__(self) -> int:
-        return self._end - self._start
-
-    def __iter__(self) -> Iterator[bytes]:
-        while data := self.read(BLOCK):
-            yield data
-
-    def read(self, count: int = BLOCK, /) -> bytes:
-        """The next bytes of the part."""
-        count = min(count if count > 0 else BLOCK, self._end - self._at)
-        if not count:
-            return b""
-        if self._file is None:
-            self._file = self._blob.open(self._at, self._end - self._at)
-        data = self._file.read(count)
-        if not data:
-            raise RegistryError(
-                f"`{self._blob.label}` ended before its {self._blob.size} bytes were read",
-                hint="its source is damaged: build or pull the image again",
-            )
-        self._at += len(data)
-        self._advance(self._at)
-        return data
-
-    def restart(self) -> None:
-        """Go back to the beginning of the part."""
-        self.close()
-        self._at = self._start
-
-    def close(self) -> None:
-        """Release the file or the connection."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
 
 def _reached(response: requests.Response) -> int | None:
