@@ -9,6 +9,7 @@ import base64
 import binascii
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from builder.frozen import frozen
 from builder.reference import DEFAULT_REGISTRY, Reference
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+RUN = Path("/run/containers")
 _INLINE = "DOCKER_AUTH_CONFIG"
 _NOT_FOUND = b"credentials not found"
 _PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
@@ -84,6 +86,10 @@ def files(env: Mapping[str, str]) -> Iterator[Path]:
         yield Path(env["DOCKER_CONFIG"]) / "config.json"
     if env.get("XDG_RUNTIME_DIR"):
         yield Path(env["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
+    else:  # where podman and skopeo write then, as root above all; another user's, seen in a namespace, is not ours
+        path = RUN / str(os.getuid()) / "auth.json"
+        if os.access(path, os.R_OK):
+            yield path
     yield Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "containers" / "auth.json"
     if not env.get("DOCKER_CONFIG"):
         yield home / ".docker" / "config.json"

@@ -20,6 +20,7 @@ import pytest
 from ports import reserved_port
 from small_registry import HTPASSWD, PASSWORD, USER, Server, TokenServer
 
+from builder.registry import auth
 from builder.store import Store
 
 
@@ -169,6 +170,13 @@ def home(tmp_path: Path) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In the place of `/run/containers`: what lies there on the machine is not looked at."""
+    monkeypatch.setattr(auth, "RUN", tmp_path / "run-containers")
+    return tmp_path / "run-containers"
 
 
 @pytest.fixture

@@ -51,6 +51,16 @@ def test_files_in_order(home: Path, tmp_path: Path) -> None:
     assert find("example.com/x", env) is None
 
 
+def test_podmans_file_where_nothing_names_a_runtime_folder(home: Path, tmp_path: Path, runtime_folder: Path) -> None:
+    write(runtime_folder / str(os.getuid()) / "auth.json", {"auths": {"r8.im": auth("of the user", "x")}})
+    write(home / ".config" / "containers" / "auth.json", {"auths": {"r8.im": auth("config", "x")}})
+    env = {"HOME": str(home)}
+    assert user(find("r8.im/me/model", env)) == "of the user"
+    assert user(find("r8.im/me/model", {**env, "XDG_RUNTIME_DIR": str(tmp_path)})) == "config"
+    write(tmp_path / "dc" / "config.json", {"auths": {"r8.im": auth("docker-config", "x")}})
+    assert user(find("r8.im/me/model", {**env, "DOCKER_CONFIG": str(tmp_path / "dc")})) == "docker-config"
+
+
 def test_most_specific_entry_wins(home: Path) -> None:
     entries = {"q.io": auth("host", "x"), "q.io/team": auth("team", "x"), "q.io/team/app": auth("app", "x")}
     write(home / ".config" / "containers" / "auth.json", {"auths": entries})

@@ -70,6 +70,21 @@ def test_an_older_entry_of_podman_does_not_win(home: Path) -> None:
     assert found("r8.im", env) is None
 
 
+def test_an_entry_of_podman_as_root(home: Path, runtime_folder: Path) -> None:
+    env = {"HOME": str(home)}
+    path = runtime_folder / str(os.getuid()) / "auth.json"
+    keep(ME, registry="q.io", env=env)
+    assert not path.exists()  # it goes where docker looks, too
+    path.parent.mkdir(parents=True)
+    old = {"auth": base64.b64encode(b"old:old").decode()}
+    path.write_text(json.dumps({"auths": {"r8.im": old, "other.io": old}}))
+    keep(ME, registry="r8.im", env=env)
+    assert found("r8.im", env) == ME
+    assert forget("r8.im", env=env)
+    assert list(json.loads(path.read_text())["auths"]) == ["other.io"]
+    assert found("r8.im", env) is None
+
+
 def test_a_link_stays_a_link(home: Path, tmp_path: Path) -> None:
     (home / ".docker").mkdir()
     real = tmp_path / "dotfiles.json"
