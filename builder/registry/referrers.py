@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builder.errors import RegistryError
 from builder.frozen import frozen
@@ -18,6 +18,9 @@ from builder.registry.push import put_manifest
 from builder.registry.sources import Bytes
 from builder.registry.upload import Blob, Limits, upload
 from builder.store.images import digest_of
+
+if TYPE_CHECKING:
+    import requests
 
 EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -100,12 +103,24 @@ def _from_api(client: Client, *, digest: str) -> dict[str, Any] | None:
             return None
         if response.status_code != 200:
             raise client.refused(response, what=what)
-        index = _read(response.content, what=what)
-        if index.get("mediaType") != INDEX:
-            return None  # some front ends answer every path with a page of theirs
+        index = _index_in(response, what=what)
+        if index is None:
+            return None
         entries += index.get("manifests") or ()
         url = client.next_page(response)
     return {"manifests": entries}
+
+
+def _index_in(response: requests.Response, *, what: str) -> dict[str, Any] | None:
+    """An index by its header, which the spec demands, or by its own word; some front ends answer all with a page."""
+    is_called_one = response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == INDEX
+    try:
+        index = _read(response.content, what=what)
+    except RegistryError:
+        if is_called_one:
+            raise
+        return None
+    return index if is_called_one or index.get("mediaType") == INDEX else None
 
 
 def _from_tag(client: Client, *, digest: str) -> tuple[dict[str, Any], str]:

@@ -110,6 +110,36 @@ def test_referrers_by_the_fallback_tag(public: Server, source: Store, access: Ac
     check(subject, image, access)
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html", b"<html>welcome</html>"),
+        ("application/json", b'{"welcome": true}'),
+        ("application/json", b"[]"),
+    ],
+)
+def test_one_that_answers_every_path_with_a_page(
+    spec: SpecRegistry, source: Store, access: Access, kind: str, body: bytes
+) -> None:
+    spec.has_api = False
+    spec.on("/referrers/", lambda request: request.answer(200, body, {"Content-Type": kind}))
+    subject, image = push(spec, source, access)
+    check(subject, image, access)
+
+
+@pytest.mark.parametrize("kind", [f"{oci.INDEX}; charset=utf-8", oci.INDEX.title(), "application/json", ""])
+def test_a_list_of_referrers_by_any_name(spec: SpecRegistry, source: Store, access: Access, kind: str) -> None:
+    class Handler(spec._server.RequestHandlerClass):  # type: ignore[misc, name-defined]
+        def answer(self, status: int, data: bytes = b"", headers: dict[str, str] | None = None) -> None:
+            named = {"Content-Type": kind} if kind else {}
+            super().answer(status, data, named if "/referrers/" in self.path else headers)
+
+    spec._server.RequestHandlerClass = Handler
+    subject, image = push(spec, source, access)
+    check(subject, image, access)
+    assert fallback_tag(image.digest) not in spec.manifests
+
+
 def test_two_writers_of_the_fallback_tag(
     spec: SpecRegistry, source: Store, access: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
