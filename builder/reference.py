@@ -84,7 +84,7 @@ def normalised(reference: Reference) -> Reference:
     if registry in ("index.docker.io", "registry-1.docker.io"):
         registry = DEFAULT_REGISTRY
     repository = reference.repository
-    if registry == DEFAULT_REGISTRY and "/" not in repository:
+    if registry == DEFAULT_REGISTRY and repository and "/" not in repository:
         repository = f"library/{repository}"
     return dataclasses.replace(reference, registry=registry, repository=repository)
 

@@ -43,14 +43,24 @@ def verify_token(token: str, *, registry: str, access: Access) -> str:
 def verify_password(credentials: Credentials, *, registry: str, access: Access) -> None:
     """See whether the registry lets the user in; `RegistryError` if not."""
     client = Client(Reference(registry=registry, repository=""), access=access, credentials=credentials)
-    response = client.steadily("GET", "/v2/", what="in", do="log")
+    try:
+        response = client.steadily("GET", "/v2/", what="in", do="log")
+    except RegistryError as problem:
+        if problem.status in (400, 401, 403):  # the token server's answer
+            raise _unknown(registry, details=problem.details) from problem
+        raise
     if response.status_code in (401, 403):
-        raise RegistryError(
-            f"`{registry}` does not know that name and password",
-            hint="check both; many registries want an access token in the place of the password",
-        )
+        raise _unknown(registry, details=None)
     if response.status_code != 200:
         raise client.refused(response, what="in", do="log")
+
+
+def _unknown(registry: str, *, details: str | None) -> RegistryError:
+    return RegistryError(
+        f"`{registry}` does not know that name and password",
+        details=details,
+        hint="check both; many registries want an access token in the place of the password",
+    )
 
 
 def _ask(registry: str, method: str, name: str, *, access: Access, **options: Any) -> requests.Response:
