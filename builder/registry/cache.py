@@ -40,7 +40,6 @@ KEY = "dev.cogsmith.cache.key"
 DIFF_ID = "dev.cogsmith.cache.diff-id"
 TITLE = "org.opencontainers.image.title"
 _OCTETS = "application/octet-stream"
-_KEPT = "kept in a cache"
 _TAG_LENGTH = 40
 """Hex digits of a key in a tag; the whole key is in the entry."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -65,6 +64,8 @@ class CacheRepository:
         self.report = report
         self._lock = threading.Lock()
         self._refused: set[str] = set()
+        self._seen: set[str] = set()
+        self._looking: Client | None = None
 
     @property
     def name(self) -> str:
@@ -110,14 +111,16 @@ class CacheRepository:
             if actual != layer.diff_id:
                 self._refuse(key, why=f"the diff id of {layer.digest} is {actual}, not {layer.diff_id}")
                 return False
-            self._mark(key)
+            self._seen.add(key)
             return True
 
         return self._tried("read", bring, otherwise=False)
 
     def keep(self, key: str, layer: PackedLayer, *, title: str) -> None:
-        """Put a layer of the store there, unless it is known to be there."""
-        if self._is_marked(key):
+        """Put a layer of the store there, unless it is there: asked each time, for registries remove what is old."""
+        tag = f"layer-{key[:_TAG_LENGTH]}"
+        if key in self._seen or self._tried("read", lambda: self._has(tag), otherwise=False):
+            self._seen.add(key)
             return
 
         def put() -> None:
@@ -125,14 +128,14 @@ class CacheRepository:
             label = f"{layer.digest[7:19]} {title}"
             annotations = {KEY: key, DIFF_ID: layer.diff_id, TITLE: title}
             self._put(
-                f"layer-{key[:_TAG_LENGTH]}",
+                tag,
                 blob=layer.descriptor,
                 kind=LAYER_TYPE,
                 annotations=annotations,
                 reader=lambda start, _: File(path, start=start),
                 label=label,
             )
-            self._mark(key)
+            self._seen.add(key)
             self.report.note(f"kept {label} in the cache {self.name}")
 
         self._tried("write", put, otherwise=None)
@@ -160,8 +163,11 @@ class CacheRepository:
 
         def put() -> None:
             digest = f"sha256:{self._store.hash_file(path, path.stat())}"
+            tag = f"file-{key[:_TAG_LENGTH]}"
+            if self._has(tag):
+                return
             self._put(
-                f"file-{key[:_TAG_LENGTH]}",
+                tag,
                 blob=Descriptor(media_type=_OCTETS, digest=digest, size=path.stat().st_size),
                 kind=FILE_TYPE,
                 annotations={KEY: key, TITLE: name},
@@ -191,6 +197,14 @@ class CacheRepository:
             return None
         return blob, annotations
 
+    def _has(self, tag: str) -> bool:
+        """Whether somebody has kept it: the first stays, for tags may be immutable, and all of one key are worth the
+        same.  One client, and so one token, serves all who ask.
+        """
+        with self._lock:
+            self._looking = self._looking or self._client()
+        return self._looking.has(f"manifests/{tag}", what=f"`{self.name}:{tag}`", headers={"Accept": MANIFEST})
+
     def _put(
         self,
         tag: str,
@@ -214,8 +228,6 @@ class CacheRepository:
             },
             media_type=MANIFEST,
         )
-        if client.has(f"manifests/{tag}", what=f"`{self.name}:{tag}`", headers={"Accept": MANIFEST}):
-            return  # the first who made it has kept it: tags may be immutable, and blobs of one key are worth the same
         uploads = known.Uploads(self._store, repository=self.name)
         for one, opened, named in ((config, Bytes(EMPTY).part, "configuration"), (blob, reader, label)):
             mount = known.mount_from(self._store, registry=self.reference.registry, digest=one.digest)
@@ -254,10 +266,3 @@ class CacheRepository:
                 details = f": {problem.details.splitlines()[0]}" if problem.details else ""
                 self.report.warn(f"cannot {what} the cache {self.name}: {problem.brief}{details}")
             return otherwise
-
-    def _is_marked(self, key: str) -> bool:
-        return self._store.memo(_KEPT, f"{self.name} {key}") is not None
-
-    def _mark(self, key: str) -> None:
-        if not self._is_marked(key):
-            self._store.remember(_KEPT, f"{self.name} {key}", "")

@@ -85,12 +85,33 @@ def test_a_layer_is_kept_once_and_found_by_others(spec: SpecRegistry, machine: C
     assert two.cache.fetch(layer, key=KEY)
     assert two.store.read_blob(layer.digest) == one.store.read_blob(layer.digest)
     # Another machine may have made another layer of the same key: the first stays, for tags may be immutable.
-    two.store.remember("kept in a cache", f"{two.cache.name} {KEY}", "")
     three = machine("three", spec.host)
     other = layer_of(three.store, b"made again\n")
     three.cache.keep(KEY, other, title="RUN make")
     assert machine("four", spec.host).cache.find(KEY, media_type=GZIP) == layer
     assert not one.warnings + two.warnings + three.warnings
+
+
+def test_what_a_registry_has_removed_is_kept_again(
+    spec: SpecRegistry, machine: Callable[[str, str], Machine], home: Path
+) -> None:
+    one = machine("one", spec.host)
+    layer = layer_of(one.store)
+
+    def build() -> list[str]:
+        """What the registry is asked by another build of the machine."""
+        access = Access(env={"HOME": str(home)}, pauses=(0.0,))
+        spec.asked.clear()
+        again = CacheRepository(one.cache.reference, access=access, store=one.store, report=Quiet())
+        again.keep(KEY, layer, title="RUN make")
+        return [line.partition(" ")[0] for line in spec.asked if not line.endswith("/v2/")]
+
+    assert "PUT" in build()
+    assert build() == ["HEAD"]
+    spec.manifests.clear()  # as a rule that removes old tags does
+    spec.blobs.clear()
+    assert "PUT" in build()
+    assert machine("two", spec.host).cache.find(KEY, media_type=GZIP) == layer
 
 
 def test_a_layer_of_another_form_is_not_taken(spec: SpecRegistry, machine: Callable[[str, str], Machine]) -> None:
