@@ -140,6 +140,10 @@ def _files(env: Mapping[str, str]) -> Iterator[Path]:
             yield from sorted(path for path in folder.iterdir() if path.suffix == ".conf" and path.is_file())
 
 
+def _are_tables(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+
+
 def _load(path: Path) -> dict[str, Any]:
     import tomllib
 
@@ -147,9 +151,13 @@ def _load(path: Path) -> dict[str, Any]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         entries = document.get("registry") or []
         search = document.get("unqualified-search-registries") or []
-        listed = isinstance(entries, list) and isinstance(search, list)
-        if not listed or not all(isinstance(entry, dict) for entry in entries):
-            raise ValueError("`[[registry]]` and `unqualified-search-registries` are lists")
+        if not isinstance(search, list) or not all(isinstance(name, str) for name in search):
+            raise ValueError("`unqualified-search-registries` is a list of names")
+        if not _are_tables(entries) or not all(_are_tables(entry.get("mirror") or []) for entry in entries):
+            raise ValueError("`[[registry]]` and `[[registry.mirror]]` are lists of tables")
+        aliases = document.get("aliases") or {}
+        if not isinstance(aliases, dict) or not all(isinstance(name, str) for name in aliases.values()):
+            raise ValueError("`[aliases]` is a table of names")
     except (OSError, ValueError) as problem:
         raise RegistryError(
             f"could not read `{path}`: {problem}", hint="it is TOML, as containers-registries.conf(5) says: correct it"

@@ -117,7 +117,18 @@ def test_drop_ins_and_the_users_own_file(home: Path) -> None:
     assert full(parse("x"), env=env).registry == "a.example"
 
 
-@pytest.mark.parametrize("text", ["this is no TOML", "registry = 7", "unqualified-search-registries = 'docker.io'"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "this is no TOML",
+        "registry = 7",
+        "unqualified-search-registries = 'docker.io'",
+        "unqualified-search-registries = [7]",
+        "aliases = 'x'",
+        "[aliases]\npython = 3",
+        "[[registry]]\nlocation = 'docker.io'\nmirror = 'x'",
+    ],
+)
 def test_a_file_that_cannot_be_read(env: dict[str, str], text: str) -> None:
     write(env, text)
     with pytest.raises(RegistryError, match=r"could not read .*registries\.conf") as caught:
