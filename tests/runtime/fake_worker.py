@@ -29,6 +29,7 @@ class FakeWorker:
         self.script = script
         self.received: list[Any] = []
         self.dead = False
+        self.gone = False
 
     def attach(self, *, on_message: Any, on_text: Any, on_exit: Any) -> None:
         self.say, self.text, self._on_exit = on_message, on_text, on_exit

@@ -307,6 +307,15 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
     assert (len(server.workers), list(refused)) == (2, [])
 
 
+def test_nothing_is_given_to_a_worker_that_is_as_good_as_dead(running: Callable[..., Running]) -> None:
+    server = running(obedient(echo))
+    server.wait("READY")
+    server.workers[0].gone = True
+    assert server.client.get("/health-check").json()["status"] == "STARTING"
+    assert server.client.post("/predictions", json={"input": {}}).status_code == 503
+    assert [type(message) for message in server.workers[0].received] == [Setup]
+
+
 def test_a_worker_that_can_never_be_started_is_given_up(
     running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:

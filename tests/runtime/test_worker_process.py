@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import cog.server.process as process_module
 import pytest
 from cog.server.process import WorkerProcess
 from cog.worker.protocol import HEADER, SPILL, Predict, Setup, SetupDone
@@ -105,3 +106,28 @@ def test_what_it_did_not_live_to_read_is_removed(tmp_path: Path, monkeypatch: py
         assert list(exchange.iterdir()) == []
 
     asyncio.run(life())
+
+
+def test_it_is_known_to_be_gone_before_its_family_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    real = process_module.end_family
+
+    def slowly(leader: int, *, mark: str) -> None:
+        assert go.wait(60)
+        real(leader, mark=mark)
+
+    monkeypatch.setattr(process_module, "end_family", slowly)
+
+    async def life() -> None:
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        worker = spawn(tmp_path)
+        worker.attach(on_message=lambda _: None, on_text=lambda source, text: None, on_exit=ended.set_result)
+        assert not worker.gone
+        worker.kill()
+        while not worker.gone:
+            await asyncio.sleep(0.01)
+        assert not ended.done()
+        go.set()
+        assert await asyncio.wait_for(ended, 60) == -signal.SIGKILL
+
+    asyncio.run(asyncio.wait_for(life(), 60))

@@ -97,6 +97,7 @@ class WorkerProcess:
         self._socket = self._sockets[0]
         self._received = bytearray()
         self._deaf = False
+        self._dead = False
         self._sending = {one: bytearray() for one in self._sockets}
         self._loop: Optional[asyncio.AbstractEventLoop] = None
 
@@ -104,6 +105,11 @@ class WorkerProcess:
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
+
+    @property
+    def gone(self) -> bool:
+        """It takes no more messages; `on_exit` may be called only later, when all that it started has ended, too."""
+        return self._dead or self._deaf
 
     def attach(
         self,
@@ -156,6 +162,7 @@ class WorkerProcess:
         assert loop is not None
         # Not yet reaped, its number cannot belong to anyone else.
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._dead = True
         end_family(self.pid, mark=self._mark)
         code = self._process.wait()
         with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended first

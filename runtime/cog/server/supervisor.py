@@ -26,6 +26,10 @@ SETUP_TRIES = 5
 class Worker(Protocol):
     """What is needed of a worker process."""
 
+    @property
+    def gone(self) -> bool:
+        """It takes no more messages, whether its end was told yet or not."""
+
     def attach(
         self,
         *,
@@ -102,7 +106,7 @@ class Supervisor:
         self._setup_failures = 0
         self._timer: Optional[asyncio.TimerHandle] = None
         self._gone = asyncio.Event()
-        self.ready = False
+        self._ready = False
         self.stopping = False
         self.given_up: Optional[str] = None
         self.restarts = 0
@@ -115,6 +119,11 @@ class Supervisor:
     def start(self) -> None:
         """Attach the first worker; setup goes on in the background."""
         self._start_worker(self._worker)
+
+    @property
+    def ready(self) -> bool:
+        """There is a worker that is set up and takes predictions."""
+        return self._ready and self._worker is not None and not self._worker.gone
 
     def send(self, message: Any) -> None:
         """A message to the worker, if there is one.  ValueError if it holds what JSON has not."""
@@ -187,7 +196,7 @@ class Supervisor:
         if message.error is not None:
             self._setup_failed(f"Setup failed: {message.error}")
             return
-        self.ready = self._was_ready = True
+        self._ready = self._was_ready = True
         self._setup_failures = 0
         self.concurrency = message.concurrency
         self.has_healthcheck = message.healthcheck
@@ -216,7 +225,7 @@ class Supervisor:
 
     def _lost(self, reason: str) -> None:
         """There is no worker any more, or none could be started."""
-        was_ready, self.ready = self.ready, False
+        was_ready, self._ready = self._ready, False
         if self.setup.status == "starting" and not self.stopping:
             self._setup_failed(f"Setup failed: {reason}")
         if was_ready:
