@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builder.frozen import frozen
@@ -83,17 +84,28 @@ def image_index(parts: Sequence[tuple[Descriptor, str]]) -> Document:
 def platforms(index: dict[str, Any]) -> dict[str, Descriptor]:
     """The images of an index by `os/architecture[/variant]`, the first of each; attestations are left out.
 
-    The variant of arm64 is always v8, so it is left out as well.
+    The variant of arm64, which is always v8, and the first of amd64 are left out as well.
     """
     found: dict[str, Descriptor] = {}
     for entry in index["manifests"]:
         platform = entry.get("platform") or {}
         words = [str(platform.get("os", "unknown")), str(platform.get("architecture", "unknown"))]
-        if platform.get("variant") and words[1] != "arm64":
-            words.append(str(platform["variant"]))
+        variant = str(platform.get("variant") or "")
+        if variant and words[1] != "arm64" and (words[1], variant) != ("amd64", "v1"):
+            words.append(variant)
         if words[0] != "unknown":
             found.setdefault("/".join(words), Descriptor.from_json(entry))
     return found
+
+
+def image_for(found: Mapping[str, Descriptor], *, platform: str) -> Descriptor | None:
+    """The one of `platforms` for a platform, whether its usual variant is written out in either or not."""
+    return {_without_usual(name): one for name, one in reversed(list(found.items()))}.get(_without_usual(platform))
+
+
+def _without_usual(platform: str) -> str:
+    # As containerd: what says nothing of its variant means this one.
+    return re.sub(r"/(arm64/v8|amd64/v1|arm/v7)$", lambda match: f"/{match[1].partition('/')[0]}", platform)
 
 
 def image_config(

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from builder.errors import RegistryError
 from builder.frozen import frozen
-from builder.oci import DOCKER_INDEX, INDEX, Descriptor, Document, platforms
+from builder.oci import DOCKER_INDEX, INDEX, Descriptor, Document, image_for, platforms
 from builder.reference import DEFAULT_TAG, Reference
 from builder.registry.answers import TOO_MANY
 from builder.registry.client import Access, Client
@@ -134,7 +134,7 @@ class _Looker:
         while document.descriptor.media_type in (INDEX, DOCKER_INDEX):
             found = _images(document, reference=reference)
             offered = offered or tuple(found)
-            digest = (found.get(self._platform) or next(iter(found.values()))).digest
+            digest = (image_for(found, platform=self._platform) or next(iter(found.values()))).digest
             document = self._once(digest, partial(get_manifest, self._client, pointer=digest))
         try:
             manifest = json.loads(document.data)

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 from builder.errors import FetchError, RegistryError
 from builder.fetch import PARALLEL, Source, Wanted, obtain
 from builder.frozen import frozen
-from builder.oci import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Document, PackedLayer, platforms
+from builder.oci import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    INDEX,
+    MANIFEST,
+    Descriptor,
+    Document,
+    PackedLayer,
+    image_for,
+    platforms,
+)
 from builder.reference import Reference
 from builder.registry import known
 from builder.registry.client import Access, Client
@@ -140,13 +150,14 @@ def _documents(origin: Origin, *, platform: str, store: Store) -> Pulled:
     document = _document(origin, pointer=reference.pointer, store=store)
     while document.descriptor.media_type in (INDEX, DOCKER_INDEX):
         found = _platforms(document, reference=reference, wanted=platform)
-        if platform not in found:
+        chosen = image_for(found, platform=platform)
+        if chosen is None:
             raise RegistryError(
                 f"`{reference}` has no image for the platform `{platform}`",
                 details=f"platforms: {', '.join(found)}",
                 hint="choose one of these with `--platform`, or name another image",
             )
-        document = _document(origin, pointer=found[platform].digest, store=store)
+        document = _document(origin, pointer=chosen.digest, store=store)
     try:
         manifest = json.loads(document.data)
         config_descriptor = Descriptor.from_json(manifest["config"])
