@@ -190,6 +190,13 @@ class TestMigration:
         assert self.migrated(tmp_path, config=f"predict:{value}") == f"run:{value}"
         assert (tmp_path / "predict.py").read_text() == MODEL
 
+    def test_a_line_of_a_text_is_no_key(self, fresh: Cogsmith, tmp_path: Path) -> None:
+        text = 'run: run.py:Runner\nenvironment:\n  - "A=\npredict: b"\n'
+        (tmp_path / "cog.yaml").write_text(text)
+        (tmp_path / "run.py").write_text(RENAMED)
+        assert "older" not in fresh("doctor", "--fix", cwd=tmp_path, env=MACHINE).out
+        assert (tmp_path / "cog.yaml").read_text() == text
+
     def test_bytes_stay(self, tmp_path: Path) -> None:
         crlf = MODEL.replace("\n", "\r\n")
         config = self.migrated(tmp_path, config="# a\r\npredict: predict.py:Predictor\r\n", predict=crlf)

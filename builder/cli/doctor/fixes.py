@@ -20,7 +20,7 @@ _KEY = re.compile(r"(?m)^predict(\s*:)")
 
 def has_predict(config: str) -> bool:
     """Whether the text of a `cog.yaml` has the key `predict`."""
-    return _KEY.search(config) is not None
+    return _KEY.search(config) is not None and _Config(config).has_predict
 
 
 def why_not(root: Path, *, reference: str) -> str:
@@ -45,7 +45,7 @@ def migrate(root: Path, *, file: str, reference: str) -> str:
     """
     path, _, name = reference.partition(":")
     source = Source(root / path)
-    config = _Config(root / file)
+    config = _Config((root / file).read_bytes().decode())
     used = taken_from(root, source.path)
     plainly = config.is_plain("predict", reference)
     # Whoever has the class, or the whole file, may call its methods.
@@ -66,8 +66,8 @@ def migrate(root: Path, *, file: str, reference: str) -> str:
 class _Config:
     """The text of a `cog.yaml`, its line ends as they are, and where its keys and values stand."""
 
-    def __init__(self, path: Path) -> None:
-        self.text = path.read_bytes().decode()
+    def __init__(self, text: str) -> None:
+        self.text = text
         root = yaml.compose(self.text, Loader=yaml.SafeLoader)
         self._values: dict[str, yaml.ScalarNode] = {}
         self._key: yaml.Node | None = None
@@ -79,6 +79,11 @@ class _Config:
                 self._key = key if key.value == "predict" else self._key
             else:
                 self._others += [token.value for token in _scalars(value)]
+
+    @property
+    def has_predict(self) -> bool:
+        """Whether `predict` is a key, not only a line of a text."""
+        return self._key is not None
 
     def is_plain(self, key: str, value: str) -> bool:
         """Whether the value of `key` is `value` and written as such, on the line of the key."""
