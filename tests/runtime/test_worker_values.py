@@ -161,14 +161,18 @@ def item(run: Outputs, value: Any) -> tuple[Any, list[dict[str, Any]]]:
         (None, None), (True, True), (2**70, 2**70), (0.1, 0.1), ("é", "é"), ([1, (2,)], [1, [2]]), ({3}, [3]),
         ({"a": {1: Colour.RED}}, {"a": {"1": "red"}}), (Point(1, 2.5), {"x": 1, "y": 2.5}),
         (Answer(text="t", colour=Colour.RED), {"text": "t", "colour": "red"}),
-        ({None: 1, True: 2, False: 3}, {"null": 1, "true": 2, "false": 3}), ([(n for n in "ab")], [["a", "b"]]),
-        ({"a": (Colour.RED for _ in "x")}, {"a": ["red"]}),
+        ({None: 1, True: 2, False: 3}, {"null": 1, "true": 2, "false": 3}),
         (Pydantic2(), {"v": 2, "when": "2025-01-01"}), (Pydantic1(), {"v": 1}),
         (dt.datetime(2025, 1, 1, tzinfo=dt.UTC), "2025-01-01T00:00:00+00:00"),
     ],
 )  # fmt: skip
 def test_values(tmp_path: Path, value: Any, plain: Any) -> None:
     assert final(outputs(tmp_path), value) == (plain, [])
+
+
+def test_a_generator_within_is_a_list(tmp_path: Path) -> None:
+    value = [(letter for letter in "ab"), {"a": (Colour.RED for _ in range(2))}]
+    assert final(outputs(tmp_path), value) == ([["a", "b"], {"a": ["red", "red"]}], [])
 
 
 @pytest.mark.parametrize(
