@@ -92,7 +92,7 @@ def test_numbers_are_those_of_what_happened(tmp_path: Path) -> None:
 
 
 def test_the_log_is_records(tmp_path: Path) -> None:
-    with serving(tmp_path, SOURCE, LOG_FORMAT="json") as server:
+    with serving(tmp_path, SOURCE, LOG_FORMAT="json", COG_SETUP_TIMEOUT="5m") as server:
         identity = server.predict(how="fine")["id"]
         server.predict(how="dies")
         server.wait("READY")
@@ -105,6 +105,7 @@ def test_the_log_is_records(tmp_path: Path) -> None:
     assert ("INFO", "cog::user", {"message": "setting up", "source": "stdout"}) in told
     for source, text in (("stdout", "out: é"), ("stderr", "no end"), ("stdout", "from a child")):
         assert ("INFO", "cog::prediction", {"message": text, "source": source, "prediction_id": identity}) in told
+    assert any(level == "WARN" and "COG_SETUP_TIMEOUT is '5m'" in fields["message"] for level, _, fields in told)
     assert any(level == "WARN" and "exit code 3" in fields["message"] for level, _, fields in told)
 
 

@@ -70,6 +70,9 @@ def _serve(
     gc.enable()
     console = Console(level=settings.log_level, form=settings.log_format)
     logging.basicConfig(handlers=[_ToConsole(console)], level=logging.WARNING)
+    limit = environment.get("COG_SETUP_TIMEOUT", "")
+    if settings.setup_timeout is None and limit not in ("", "0"):
+        console.say(f"COG_SETUP_TIMEOUT is {limit[:40]!r}, which is no number of seconds: no limit", level="warning")
     document, parsed = _read_document(console)
 
     settings = dataclasses.replace(settings, version=settings.version or _version(settings.ref, document))
