@@ -97,7 +97,7 @@ def test_ports_that_are_none(text: str) -> None:
 class TestForReal:
     @pytest.fixture
     def folder(self, model: Callable[[Path, str], Path], tmp_path: Path) -> Path:
-        folder = model(tmp_path / "p", SOURCE)
+        folder = model(tmp_path / "old-form", SOURCE)  # whose image no test beside this one makes
         (folder / "script").mkdir()
         script = folder / "script" / "download-weights"
         script.write_text('#!/bin/sh\necho "$1" > weights; echo "$SAID"; exit 3\n')
@@ -116,9 +116,9 @@ class TestForReal:
 
     def test_a_prediction_all_the_same(self, cogsmith: Cogsmith, folder: Path) -> None:
         assert cogsmith("run", "-i", "text=python", cwd=folder).out == "python\n"
-        assert cogsmith("run", "cog-p", "-i", "text=image", cwd=folder).out == "image\n"
-        assert cogsmith("run", "-i", "text=before", "cog-p", cwd=folder).out == "before\n"
-        done = cogsmith("predict", "cog-p", cwd=folder)
+        assert cogsmith("run", "cog-old-form", "-i", "text=image", cwd=folder).out == "image\n"
+        assert cogsmith("run", "-i", "text=before", "cog-old-form", cwd=folder).out == "before\n"
+        done = cogsmith("predict", "cog-old-form", cwd=folder)
         assert done.out == "x\n"
         assert "`cogsmith predict` is deprecated, use `cogsmith run`" in done.err
 

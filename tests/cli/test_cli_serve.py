@@ -232,7 +232,7 @@ def test_exec_hands_on_variables(cogsmith: Cogsmith, tmp_path: Path) -> None:
 def test_exec_in_a_folder_below_the_project(
     cogsmith: Cogsmith, model: Callable[[Path, str], Path], tmp_path: Path
 ) -> None:
-    folder = model(tmp_path / "p", SOURCE)
+    folder = model(tmp_path / "served", SOURCE)
     (folder / "sub").mkdir()
     done = cogsmith("exec", "sh", "-c", "pwd; echo new > made.txt", cwd=folder / "sub")
     assert done.out == "/src\n"
