@@ -21,6 +21,7 @@ from builder.oci import (
     LAYER_MEDIA_TYPES,
     Descriptor,
     PackedLayer,
+    image_for,
     image_manifest,
     platforms,
 )
@@ -152,14 +153,15 @@ class _Layout:
         found = platforms(index)
         if platform is None and len(found) == 1:
             return next(iter(found.values())).to_json()
-        if platform not in found:
+        chosen = image_for(found, platform=platform or "")
+        if chosen is None:
             problem = f"no image for the platform `{platform}`" if platform else "images for several platforms"
             raise StoreError(
                 f"`{self._path}` has {problem}",
                 details="platforms: " + ", ".join(sorted(found)),
                 hint="name one with `--platform`",
             )
-        return found[platform].to_json()
+        return chosen.to_json()
 
     def _is_absent(self, digest: str) -> bool:
         assert self._folder is not None

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from ports import reserved_port
 from small_registry import HTPASSWD, PASSWORD, USER, Server, TokenServer
+from spec_registry import SpecRegistry
 
 from builder.registry import auth
 from builder.store import Store
@@ -151,6 +152,26 @@ def bearer(start: Callable[[str], Server], tokens: TokenServer, tmp_path: Path) 
     return start(
         f"auth: {{token: {{realm: '{tokens.url}', service: registry, issuer: test, rootcertbundle: {bundle}}}}}\n"
     )
+
+
+@pytest.fixture
+def new() -> Iterator[Callable[[], SpecRegistry]]:
+    """Begins registries by the letter of the specification, which a test can have misbehave."""
+    made: list[SpecRegistry] = []
+
+    def begin() -> SpecRegistry:
+        made.append(SpecRegistry())
+        return made[-1]
+
+    yield begin
+    for registry in made:
+        registry.close()
+
+
+@pytest.fixture
+def spec(new: Callable[[], SpecRegistry]) -> SpecRegistry:
+    """One of these."""
+    return new()
 
 
 @pytest.fixture

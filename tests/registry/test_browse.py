@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,6 @@ MANY = 150
 @pytest.fixture
 def access(home: Path) -> Access:
     return Access(env={"HOME": str(home), "PATH": os.environ["PATH"]}, pauses=(0.0,))
-
-
-@pytest.fixture
-def spec() -> Iterator[SpecRegistry]:
-    registry = SpecRegistry()
-    yield registry
-    registry.close()
 
 
 def fill(host: str, source: Store, access: Access, *, names: list[str]) -> str:

@@ -45,13 +45,6 @@ class Machine:
 
 
 @pytest.fixture
-def spec() -> Iterator[SpecRegistry]:
-    registry = SpecRegistry()
-    yield registry
-    registry.close()
-
-
-@pytest.fixture
 def machine(tmp_path: Path, home: Path) -> Iterator[Callable[[str, str], Machine]]:
     opened = []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,6 @@ YAML = """build:
     - wc -c < /made > /counted
 run: "run.py:Runner"
 """
-
-
-@pytest.fixture
-def spec() -> Iterator[SpecRegistry]:
-    registry = SpecRegistry()
-    yield registry
-    registry.close()
 
 
 def test_machines_share_what_commands_made(

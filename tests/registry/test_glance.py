@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,13 +91,6 @@ def test_what_is_not_looked_for(source: Store) -> None:
     assert both(source, {"lib/ld-musl-x86_64.so.1": b""}, LOCAL)[0] is None
     links: Files = {"usr/local/bin/python3.13": "/opt/python3.13"}  # type: ignore[dict-item]
     assert both(source, SYSTEM, links=links)[0] is None
-
-
-@pytest.fixture
-def spec() -> Iterator[SpecRegistry]:
-    registry = SpecRegistry()
-    yield registry
-    registry.close()
 
 
 def test_layers_that_tell_nothing_stay_where_they_are(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -30,13 +29,6 @@ ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 @pytest.fixture
 def access(home: Path) -> Access:
     return Access(env={"HOME": str(home), "PATH": os.environ["PATH"]}, pauses=(0.0,) * 4)
-
-
-@pytest.fixture
-def spec() -> Iterator[SpecRegistry]:
-    registry = SpecRegistry()
-    yield registry
-    registry.close()
 
 
 def answer(status: int, data: bytes = b"", media_type: str = "application/json") -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,6 @@ from builder.store import Store
 
 NAME = "registry.test"
 ME = Credentials(username="me", password="hush")
-
-
-@pytest.fixture
-def new() -> Iterator[Callable[[], SpecRegistry]]:
-    made: list[SpecRegistry] = []
-
-    def begin() -> SpecRegistry:
-        made.append(SpecRegistry())
-        return made[-1]
-
-    yield begin
-    for registry in made:
-        registry.close()
 
 
 @pytest.fixture

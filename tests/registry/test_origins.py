@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,19 +30,6 @@ class Notes(Quiet):
 
     def note(self, text: str) -> None:
         self.lines.append(text)
-
-
-@pytest.fixture
-def new() -> Iterator[Callable[[], SpecRegistry]]:
-    made: list[SpecRegistry] = []
-
-    def begin() -> SpecRegistry:
-        made.append(SpecRegistry())
-        return made[-1]
-
-    yield begin
-    for registry in made:
-        registry.close()
 
 
 @pytest.fixture

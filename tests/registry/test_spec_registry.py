@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,6 @@ from builder.store import Store, StoredImage
 from tests.conftest import ROOT
 
 SBOM = "application/spdx+json"
-
-
-@pytest.fixture
-def spec() -> Iterator[SpecRegistry]:
-    registry = SpecRegistry()
-    yield registry
-    registry.close()
 
 
 @pytest.fixture

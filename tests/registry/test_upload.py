@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,6 @@ from builder.registry.push import Manner, push_image
 from builder.registry.upload import Limits
 from builder.report import Quiet
 from builder.store import Store, StoredImage
-
-
-@pytest.fixture
-def spec() -> Iterator[SpecRegistry]:
-    registry = SpecRegistry()
-    yield registry
-    registry.close()
 
 
 @pytest.fixture

@@ -7,15 +7,14 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import tarfile
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from small_images import add_image, add_layer, digest_of, members, tar_of, two_layers
 
+from builder import oci
 from builder.errors import CogsmithError, StoreError
 from builder.layout import FORMS, Form, export_image, import_image
 from builder.oci import PackedLayer
@@ -23,13 +22,6 @@ from builder.report import Quiet
 from builder.store import Store, StoredImage
 
 Make = Callable[[Store, str], StoredImage]
-Tool = Callable[[str], str]
-
-
-def run(*argv: str | Path, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def export(store: Store, image: StoredImage, path: Path, form: Form) -> Path:
@@ -230,6 +222,23 @@ def test_a_layout_without_the_layers_of_its_base(store: Store, tmp_path: Path) -
             import_image(other, path=tmp_path / "nameless", report=Quiet())
 
 
+@pytest.mark.parametrize("wanted", ["linux/arm64", "linux/arm64/v8"])
+def test_the_usual_variant_may_be_left_out(store: Store, tmp_path: Path, wanted: str) -> None:
+    layers = two_layers(store)
+    parts = [(add_image(store, name, layers, platform=f"linux/{name}"), f"linux/{name}") for name in ("amd64", "arm64")]
+    index = oci.image_index([(image.descriptor, platform) for image, platform in parts])
+    folder = export(store, parts[0][0], tmp_path / "x", "oci-dir")
+    export(store, parts[1][0], folder, "oci-dir")
+    (folder / "blobs" / "sha256" / index.descriptor.digest.removeprefix("sha256:")).write_bytes(index.data)
+    entry = index.descriptor.to_json()
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    with Store.open(tmp_path / "other") as other:
+        found = import_image(other, path=folder, report=Quiet(), name="x:1", platform=wanted)
+        assert found.digest == parts[1][0].digest
+        with pytest.raises(StoreError, match="no image for the platform `linux/s390x`"):
+            import_image(other, path=folder, report=Quiet(), name="x:2", platform="linux/s390x")
+
+
 def damaged_blob(name: str, data: bytes) -> bytes | None:
     return b"\0" * len(data) if len(data) > 5000 else data
 
@@ -330,99 +339,6 @@ def test_no_archive_at_all(store: Store, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "dir").mkdir()
     with pytest.raises(StoreError, match="not an OCI layout"):
         import_image(store, path=tmp_path / "dir", report=Quiet())
-
-
-@pytest.mark.tool
-@pytest.mark.parametrize("form", FORMS)
-def test_skopeo_reads_every_form(store: Store, tmp_path: Path, make_image: Make, tool: Tool, form: Form) -> None:
-    skopeo = tool("skopeo")
-    image = make_image(store, "hello:v1")
-    path = export(store, image, tmp_path / "out", form)
-    where = f"{form.removesuffix('-dir')}:{path}:hello:v1"
-    inspected = json.loads(run(skopeo, "inspect", "--config", where))
-    assert inspected["rootfs"]["diff_ids"] == [layer.diff_id for layer in image.layers]
-    # copying makes skopeo read and verify every layer; otherwise it would compress the plain one
-    preserve = [] if form == "docker-archive" else ["--preserve-digests"]
-    run(skopeo, "copy", "--insecure-policy", *preserve, where, f"oci:{tmp_path / 'copy'}:copied")
-    with Store.open(tmp_path / "other") as other:
-        again = import_image(other, path=tmp_path / "copy", report=Quiet())
-        assert again.name == "copied:latest"
-        assert [layer.diff_id for layer in again.layers] == [layer.diff_id for layer in image.layers]
-        if form != "docker-archive":
-            assert again.digest == image.digest
-
-
-@pytest.mark.tool
-def test_skopeo_reads_the_store_itself(store: Store, make_image: Make, tool: Tool) -> None:
-    image = make_image(store, "some.registry/group/hello:v1")
-    make_image(store, "other")
-    inspected = json.loads(run(tool("skopeo"), "inspect", f"oci:{store.root}:some.registry/group/hello:v1"))
-    assert inspected["Digest"] == image.digest
-    run(tool("skopeo"), "inspect", f"oci:{store.root}:other:latest")
-
-
-@pytest.mark.tool
-def test_skopeo_archives_are_imported(store: Store, tmp_path: Path, make_image: Make, tool: Tool) -> None:
-    skopeo = tool("skopeo")
-    image = make_image(store, "hello:v1")
-    source = f"oci:{store.root}:hello:v1"
-    run(skopeo, "copy", "--insecure-policy", source, f"docker-archive:{tmp_path / 'd.tar'}:team/renamed:v2")
-    run(skopeo, "copy", "--insecure-policy", "--preserve-digests", source, f"oci-archive:{tmp_path / 'o.tar'}:hello:v3")
-    with Store.open(tmp_path / "other") as other:
-        docker = import_image(other, path=tmp_path / "d.tar", report=Quiet())
-        assert docker.name == "team/renamed:v2"
-        assert [layer.diff_id for layer in docker.layers] == [layer.diff_id for layer in image.layers]
-        archive = import_image(other, path=tmp_path / "o.tar", report=Quiet())
-        assert (archive.name, archive.digest) == ("hello:v3", image.digest)
-
-
-@pytest.fixture
-def storage() -> Iterator[list[str]]:
-    """Options that keep buildah and podman in a folder of the test's own; podman wants its path to be short."""
-    if os.geteuid() != 0:
-        pytest.skip("containers-storage in a temporary folder is tested as root only")
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="cs-") as folder:
-        yield ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
-
-
-@pytest.mark.tool
-@pytest.mark.parametrize("form", ["oci-dir", "oci-archive"])
-def test_buildah_reads_oci(
-    store: Store, tmp_path: Path, make_image: Make, tool: Tool, storage: list[str], form: Form
-) -> None:
-    buildah = tool("buildah")
-    image = make_image(store, "hello:v1")
-    path = export(store, image, tmp_path / "out", form)
-    pulled = run(buildah, *storage, "pull", f"{form.removesuffix('-dir')}:{path}:hello:v1").split()[-1]
-    found = json.loads(run(buildah, *storage, "inspect", "--type", "image", pulled))
-    assert found["FromImageDigest"] == image.digest
-
-
-@pytest.mark.tool
-@pytest.mark.parametrize("form", ["oci-archive", "docker-archive"])
-def test_podman_loads_archives(
-    store: Store, tmp_path: Path, make_image: Make, tool: Tool, storage: list[str], form: Form
-) -> None:
-    podman = tool("podman")
-    image = make_image(store, "hello:v1")
-    path = export(store, image, tmp_path / "out.tar", form)
-    assert "hello:v1" in run(podman, *storage, "load", "-i", path)
-    found = json.loads(run(podman, *storage, "image", "inspect", "hello:v1"))[0]
-    assert found["RootFS"]["Layers"] == [layer.diff_id for layer in image.layers]
-    assert found["Id"] == image.manifest["config"]["digest"].removeprefix("sha256:")
-
-
-@pytest.mark.tool
-def test_umoci_unpacks(store: Store, tmp_path: Path, make_image: Make, tool: Tool) -> None:
-    umoci = tool("umoci")
-    image = make_image(store, "hello")
-    path = export(store, image, tmp_path / "out", "oci-dir")
-    bundle = tmp_path / "bundle"
-    rootless = [] if os.geteuid() == 0 else ["--rootless"]
-    run(umoci, "unpack", *rootless, "--image", f"{path}:hello:latest", bundle)
-    assert (bundle / "rootfs" / "src" / "predict.py").read_bytes() == b"print('hello')\n"
-    assert (bundle / "rootfs" / "usr" / "big").stat().st_size == 10240
-    shutil.rmtree(bundle)
 
 
 def test_two_layers_are_distinct(store: Store) -> None:
