@@ -32,7 +32,7 @@ def read_whole(folder: Path) -> Changes:
     """A tree that holds everything, what is unchanged included."""
     with _explained():
         root = read_folder(folder, epoch=0)
-    return Changes(nodes=dict(root.walk("")), opaque={""})
+    return Changes(nodes=dict(root.walk("")), opaque={""}, undivided=True)
 
 
 def read_upper(folder: Path, *, lower: Lower) -> Changes:

@@ -44,6 +44,8 @@ RULES = {
     "dbus-id": "`/var/lib/dbus/machine-id`, which is random, is one that all images have: without any, D-Bus fails",
     "links": "names of one file are hard links to the first of them, unless the lower layers have that one already",
     "rejoined": "names of one file below that changed alike are hard links: an overlay parts them when it copies",
+    "undivided": "a plain tree in which they are one file still is refused: in an overlay, a command that writes to one"
+    " changes that one alone",
     "sockets": "sockets are left out: they end with the process that made them",
     "devices": "device nodes are refused: not every user may make them",
 }
@@ -68,12 +70,14 @@ class Changes:
     """What a step left: `nodes` by path (hard links share one), `hidden` paths, and `opaque` folders.
 
     What is hidden is gone from the lower layers, and what lies below an opaque folder as well; nodes come on top.  A
-    whole tree is nodes over an opaque root (``""``).
+    whole tree is nodes over an opaque root (``""``).  `undivided` says that a command wrote in a plain tree: there the
+    names of one file below are one file still.
     """
 
     nodes: dict[str, Node]
     hidden: set[str] = dataclasses.field(default_factory=set)
     opaque: set[str] = dataclasses.field(default_factory=set)
+    undivided: bool = False
 
 
 def delta(changes: Changes, *, lower: Lower, epoch: int, mounts: Iterable[str] = ()) -> list[Member]:
@@ -92,6 +96,7 @@ class _Delta:
         self._nodes = dict(changes.nodes)
         self._hidden = changes.hidden
         self._opaque = changes.opaque
+        self._undivided = changes.undivided
         self._lower = lower
         self._epoch = epoch
         self._reader = reader
@@ -232,12 +237,19 @@ class _Delta:
     def _rejoin(self) -> None:
         """An overlay copies each name of a lower file on its own; a plain tree keeps them together."""
         first: dict[Hashable, Node] = {}
+        names: dict[int, str] = {}
         for path in sorted(self._kept):
             node = self._kept[path]
             old = self._lower.node(path) if node.type == "file" else None
             identity = self._lower.identity(path) if old is not None and old.type == "file" else None
             if identity is None:
                 continue
+            if self._undivided and (name := names.setdefault(id(node), path)) != path:
+                raise LayerError(
+                    f"a command changed `/{name}`, which is `/{path}` too (a hard link of the layers below)",
+                    hint="where a storage has no overlays (`vfs`), all names of a file change with one, and elsewhere"
+                    " that one alone: install `fuse-overlayfs`, or take `--backend embedded`",
+                )
             other = first.setdefault(identity, node)
             if other is not node and self._same(node, other):
                 self._kept[path] = other

@@ -21,7 +21,7 @@ from executed.test_hostile import mounts, processes
 from builder import sandbox
 from builder.backends import Execution, assemble, backend, buildah
 from builder.backends.buildah_steps import Buildah
-from builder.errors import BackendError
+from builder.errors import BackendError, LayerError
 from builder.plan import BaseLayer, Plan
 from builder.report import Quiet, Report
 from builder.store import Store
@@ -145,7 +145,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 from builder.backends import Execution, buildah
-from builder.errors import BackendError
+from builder.errors import BackendError, LayerError
 from builder.report import Quiet
 from builder.store import Store
 from executed.bases import plan_of, put_base
@@ -207,6 +207,19 @@ def test_a_storage_without_overlays(store: Store, base: BaseLayer) -> None:
     given = {"store": store, "local": {}, "fetch": lambda _: {}, "threads": 2, "report": Quiet()}
     assert backend("embedded").make(plan, **given, execution=Execution(fresh=True)) == made  # type: ignore[arg-type]
     assert any(store.root.glob("unpacked/buildah*/vfs"))
+
+
+def test_a_file_of_several_names_without_overlays(store: Store, base: BaseLayer) -> None:
+    """There a command that writes to one name writes to all: another image than elsewhere, which is refused."""
+    both = "echo 1 > /srv/one; ln /srv/one /srv/too"
+    replaced = plan_of(base, both, "rm /srv/too; echo new > /srv/too")
+    vfs = {"storage_driver": "vfs", "isolation": "chroot"}
+    given = {"store": store, "local": {}, "fetch": lambda _: {}, "threads": 2, "report": Quiet()}
+    assert backend("embedded").make(replaced, **given, execution=Execution(fresh=True)) == make(  # type: ignore[arg-type]
+        replaced, store, settings=vfs, fresh=True
+    )
+    with pytest.raises(LayerError, match=r"changed `/srv/one`, which is `/srv/too` too"):
+        make(plan_of(base, both, "echo more >> /srv/too"), store, settings=vfs)
 
 
 def test_settings_that_are_none() -> None:

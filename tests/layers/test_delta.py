@@ -243,6 +243,18 @@ def test_rejoined() -> None:
     ]
 
 
+def test_undivided() -> None:
+    """Which of its names a command wrote to, nobody can say afterwards."""
+    shared = file(b"1")
+    lower = Tree({"a": shared, "b": shared, "c": shared})
+    after = file(b"2")
+    with pytest.raises(LayerError, match="changed `/a`, which is `/b` too"):
+        delta(Changes(nodes={"a": after, "b": after, "c": shared}, undivided=True), lower=lower, epoch=EPOCH)
+    nodes = {"a": file(b"2"), "b": file(b"2"), "c": shared, "new": shared}  # replaced, each on its own
+    made = delta(Changes(nodes=nodes, undivided=True), lower=lower, epoch=EPOCH)
+    assert [(m.path, m.type) for m in made] == [("a", "file"), ("b", "hardlink"), ("new", "file")]
+
+
 def test_devices() -> None:
     with pytest.raises(LayerError, match="device node `/disk`"):
         changed({"disk": Node(type="block", major=8, minor=0)})
