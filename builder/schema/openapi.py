@@ -1,4 +1,4 @@
-"""A runner as an OpenAPI 3.0.2 document in the shape that Cog's clients expect (spec of Cog, section 3.4).
+"""A runner as an OpenAPI 3.0.2 document in the shape that Cog's clients expect.
 
 Pure: from values to dictionaries.  Keys are in the order in which they are to be written.
 """

@@ -1,6 +1,6 @@
 """Loads the model that a reference such as `run.py:Runner` names.  Standard library only.
 
-The contract is that of spec section 3.2: a class (made without arguments) or a function; exactly one of `run` and
+The contract is Cog's: a class (made without arguments) or a function; exactly one of `run` and
 `predict`; the folder of the project is importable.
 """
 

@@ -134,7 +134,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _check_name(name: str) -> None:
-    """The rules of spec section 3.2."""
+    """Cog's rules for a metric's name; TypeError or ValueError."""
     if not isinstance(name, str):
         raise TypeError("metric name must be a string")
     if not name:

@@ -1,4 +1,4 @@
-"""The label `run.cog.config`: the completed configuration in Cog's own order (spec of Cog, section 1.8)."""
+"""The label `run.cog.config`: the completed configuration in Cog's own order."""
 
 from __future__ import annotations
 

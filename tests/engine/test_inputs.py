@@ -13,7 +13,7 @@ from builder.errors import InputError
 
 
 def schema(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
-    """The part of a model's OpenAPI document that matters, as the spec's section 3.4 shapes it."""
+    """The part of a model's OpenAPI document that matters."""
     ordered = {name: {"x-order": n, **value} for n, (name, value) in enumerate(properties.items())}
     choices = {"title": "size", "description": "An enumeration.", "enum": ["small", "large"], "type": "string"}
     counts = {"title": "count", "enum": [1, 2], "type": "integer"}

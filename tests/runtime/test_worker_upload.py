@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import tempfile
 import threading
@@ -25,6 +26,7 @@ class Store:
     def __init__(self) -> None:
         self.taken: dict[str, bytes] = {}
         self.types: dict[str, str] = {}
+        self.users: list[str | None] = []
         self.answer: Callable[[str], tuple[int, dict[str, str]]] = lambda path: (200, {})
         self.delay: Callable[[str], float] = lambda path: 0.0
         self.most_at_a_time = 0
@@ -43,6 +45,7 @@ class Store:
                     store._now -= 1
                     store.taken[self.path] = data
                     store.types[self.path] = self.headers["Content-Type"]
+                    store.users.append(self.headers["Authorization"])
                 status, headers = store.answer(self.path)
                 self.send_response(status)
                 for name, value in {"Content-Length": "0", **headers}.items():
@@ -125,11 +128,37 @@ def test_nested_files_and_equal_names(tmp_path: Path, store: Store) -> None:
     assert store.taken == {"/out.png": b"x/out.png", "/out-1.png": b"y/out.png"}
 
 
-@pytest.mark.parametrize(("status", "error"), [(500, "status 500"), (403, "status 403"), (307, "status 307")])
+@pytest.mark.parametrize(("status", "error"), [(500, "status 500"), (403, "status 403"), (303, "status 303")])
 def test_a_refused_upload(tmp_path: Path, store: Store, status: int, error: str) -> None:
-    store.answer = lambda path: (status, {"Location": "/elsewhere"} if status == 307 else {})
+    store.answer = lambda path: (status, {"Location": "/elsewhere"} if status == 303 else {})
     with pytest.raises(OutputError, match=f"Failed to upload output: upload returned {error}"):
         upload(tmp_path, make(tmp_path, "a", "b"), store.url)
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_store_that_sends_the_file_elsewhere(tmp_path: Path, store: Store, status: int) -> None:
+    """As with a bucket behind a broker; whoever it names does not get the broker's password."""
+    (path,) = make(tmp_path, "a.bin")
+    path.write_bytes(data := bytes(range(256)) * 4096)
+    other = Store()
+    thread = threading.Thread(target=other.server.serve_forever)
+    thread.start()
+    try:
+        store.answer = lambda at: (status, {"Location": "/b/a.bin?sig=1"}) if at == "/a.bin" else (201, {})
+        with_user = store.url.replace("//", "//me:p%40ss@")
+        assert upload(tmp_path, path, with_user) == f"{store.url}/b/a.bin"
+        assert store.taken["/b/a.bin?sig=1"] == data
+        assert set(store.users) == {"Basic " + base64.b64encode(b"me:p@ss").decode()}
+        store.answer = lambda at: (status, {"Location": f"{other.url}/c?sig=2"})
+        assert upload(tmp_path, path, with_user) == f"{other.url}/c"
+        assert (other.taken["/c?sig=2"], other.types["/c?sig=2"], other.users) == (data, store.types["/a.bin"], [None])
+        other.answer = lambda at: (status, {"Location": at})
+        with pytest.raises(OutputError, match=f"upload returned status {status}"):
+            upload(tmp_path, path, other.url)
+    finally:
+        other.server.shutdown()
+        thread.join()
+        other.server.server_close()
 
 
 def test_nobody_there(tmp_path: Path, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""What clients ask of predictions and of trainings, as ASGI: make, look at, follow, cancel (spec sections 4.2 to 4.9).
+"""What clients ask of predictions and of trainings, as ASGI: make, look at, follow, cancel.
 
 Plain ASGI, because this is the path where milliseconds count; `app.py` puts it into the application.
 """

@@ -89,7 +89,7 @@ def _joined(raw: List[Tuple[bytes, bytes]], wanted: bytes) -> str:
 
 
 async def read_request(headers: Headers, receive: Any) -> PredictionRequest:
-    """The request of a prediction.  RequestError with status 400, 413, 415 or 422 (spec section 4.3).
+    """The request of a prediction.  RequestError with status 400, 413, 415 or 422.
 
     Without a content type the body is not looked at.
     """

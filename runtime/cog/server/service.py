@@ -98,7 +98,7 @@ class Service:
 
     @property
     def status(self) -> str:
-        """One of the states of spec section 4.6."""
+        """One of the states of `GET /health-check`."""
         if self.worker.given_up:
             return self.worker.given_up
         if not self.worker.ready:
