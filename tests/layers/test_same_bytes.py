@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
-sys.path[:0] = [{root!r}, {tests!r}]
+sys.path[:0] = {path!r}
 if {no_isal!r}:
     sys.modules["isal"] = None
 import golden_layers
@@ -45,9 +45,9 @@ for kind in ("files", "runtime", "wheels"):
 
 def outcome(folder: Path, *, no_isal: bool = False, threads: int = 1, umask: int = 0o022, **env: str) -> str:
     folder.mkdir(exist_ok=True)
-    program = PROGRAM.format(
-        root=str(ROOT), tests=str(Path(__file__).parent), no_isal=no_isal, folder=str(folder), threads=threads
-    )
+    here = Path(__file__).parent
+    path = [str(place) for place in (ROOT, here, here.parent)]
+    program = PROGRAM.format(path=path, no_isal=no_isal, folder=str(folder), threads=threads)
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, **env},
