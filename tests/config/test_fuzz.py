@@ -88,20 +88,20 @@ def check(text: str) -> None:
 
 
 @given(st.one_of(st.text(), st.text(alphabet=string.printable), st.text(alphabet="ab:-[]{}&*!|>'\"%@`#,? \n\t")))
-@many(900)
+@many(1200)
 def test_any_text(text: str) -> None:
     check(text)
 
 
 @given(DOCUMENTS, st.booleans())
-@many(1200)
+@many(1400)
 def test_any_document(document: dict[str, Any], flow: bool) -> None:
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     check(yaml.dump(document, Dumper=dumper, default_flow_style=flow, allow_unicode=True))
 
 
 @given(damaged(VALID))
-@many(900)
+@many(1500)
 def test_any_damage(text: str) -> None:
     check(text)
 
@@ -115,7 +115,7 @@ LINES = st.lists(st.one_of(st.text(max_size=20), st.lists(PARTS, max_size=6).map
 
 
 @given(LINES, st.sampled_from(["\n", "\r\n", "\\\n"]))
-@many(180)
+@many(400)
 def test_any_requirements(lines: list[str], end: str) -> None:
     try:
         found = requirements.read(end.join(lines), project=Path("/nonexistent"), report=Quiet())
@@ -176,7 +176,7 @@ PROJECT = '[project]\nname = "m"\ndependencies = ["a"]\nrequires-python = ">=3.9
     ),
     st.one_of(st.just(PROJECT), damaged(PROJECT)),
 )
-@many(180)
+@many(400)
 def test_any_lock_of_another_tool(lock: tuple[str, str], project: str) -> None:
     files = pyproject.Files(pyproject=project, lock_name=lock[0], lock=lock[1])
     with contextlib.suppress(CogsmithError):

@@ -28,7 +28,7 @@ from builder.report import Quiet
 from builder.store import Store, StoredImage
 
 GROUPS = 4
-RUNS = int(os.environ.get("COGSMITH_TEST_FAULTS", "100")) // GROUPS
+RUNS = int(os.environ.get("COGSMITH_TEST_FAULTS", "200")) // GROUPS
 """Seeds of each group; more of them on request, for whoever changes what talks to registries."""
 MANNER = Manner(parallel=3, limits=Limits(chunk=30_000, threshold=50_000))
 

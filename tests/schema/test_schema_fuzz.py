@@ -18,7 +18,7 @@ from builder.schema import load, read
 from builder.schema.written import validate
 
 TIMES = int(os.environ.get("COGSMITH_FUZZ", "1"))  # bench/fuzz.py
-QUICK = settings(max_examples=1200 * TIMES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=2400 * TIMES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 def check(folder: Path, source: bytes) -> None:
@@ -37,7 +37,7 @@ def check(folder: Path, source: bytes) -> None:
     validate(document)
 
 
-@settings(QUICK, max_examples=200 * TIMES)
+@settings(QUICK, max_examples=300 * TIMES)
 @given(models())
 def test_models(source: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +56,7 @@ def test_models_by_number(seed: int) -> None:
 NOISE = "()[]{}:,=*@\\\n\t \"'#dRi1.\0\u2028é"
 
 
-@settings(QUICK, max_examples=800 * TIMES)
+@settings(QUICK, max_examples=1600 * TIMES)
 @given(st.integers(0, 2**64), st.text(max_size=10) | st.text(alphabet=NOISE, max_size=20))
 def test_broken_models(seed: int, noise: str) -> None:
     """As someone is typing it: something is put in, or the rest is missing."""
@@ -68,7 +68,7 @@ def test_broken_models(seed: int, noise: str) -> None:
         check(Path(folder), (source[:place] + noise + rest).encode("utf-8", errors="surrogatepass"))
 
 
-@settings(QUICK, max_examples=400 * TIMES)
+@settings(QUICK, max_examples=600 * TIMES)
 @given(st.binary(max_size=200))
 def test_bytes(source: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
