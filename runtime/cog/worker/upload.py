@@ -60,7 +60,7 @@ def _put(file: Upload, *, opener: Any, to: str) -> str:
         request = urllib.request.Request(url, data=body, headers=headers, method="PUT")  # noqa: S310
         try:
             with opener.open(request, timeout=UPLOAD_TIMEOUT) as answer:
-                location, url = answer.headers.get("Location"), answer.geturl()
+                location, url = answer.headers.get("Location"), str(answer.geturl())
         except urllib.error.HTTPError as problem:
             problem.close()
             raise OSError(f"upload returned status {problem.code} {problem.reason}".rstrip()) from None
