@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -70,7 +70,7 @@ def resolve_python(
     new_session = session_factory(environment, texts=[text])
 
     requirements_of_build = build_requirements(
-        [line for line in asked.lines if line.startswith("-")],
+        _options(asked.lines),
         arguments=arguments,
         env=environment,
         tags=tags,
@@ -109,10 +109,10 @@ def resolve_python(
                 name = uv.without_wheel(problem)
                 if house is not None and name and name not in house.tried:
                     house.tried.add(name)
-                    wanted = [line for line in lines if line.startswith("-")]
                     if _build_indexed(
                         name,
-                        [*wanted, *matching(lines, name=name)],
+                        [*_options(lines), *matching(lines, name=name)],
+                        asked=asked,
                         house=house,
                         arguments=arguments,
                         env=environment,
@@ -134,7 +134,7 @@ def resolve_python(
         ]
         found, remotes = wheels.complete(chosen, store=store, new_session=new_session)
         own = {item.sha256: item for item in house.built} if house is not None else {}
-        _check_hashes([offer for offer, wheel in _pairs(chosen, found) if wheel.sha256 not in own], allowed=allowed)
+        _check_hashes([offer for offer, wheel in _pairs(chosen, found) if wheel.sha256 not in own], asked=asked)
     used = tuple(own[wheel.sha256] for wheel in sorted(found, key=lambda wheel: wheel.sha256) if wheel.sha256 in own)
     places = [
         dataclasses.replace(r, urls=() if r.sha256 in own else tuple(map(indexes.without_user, r.urls)))
@@ -152,6 +152,11 @@ def _links(house: Wheelhouse | None) -> list[str]:
     """Where uv finds what was built."""
     folders = sorted(path for path in house.folder.iterdir()) if house is not None else []
     return [word for folder in folders for word in ("--find-links", os.fspath(folder))]
+
+
+def _options(lines: Sequence[str]) -> list[str]:
+    """The lines that say where packages come from, and not which."""
+    return [line for line in lines if line.startswith("-") and not line.startswith(("-r", "--requirement"))]
 
 
 def _built_lines(
@@ -172,6 +177,8 @@ def _built_lines(
             raise ResolveError(f"`{line.text}` would have to be built, and cannot be here", hint="name a wheel instead")
         with store.scratch() as scratch:
             source = fetch_line(line, store=store, scratch=scratch, env=env, new_session=new_session)
+            if line.hashes or asked.require_hashes:
+                _check_hash(source.filename or line.text, sha256=source.sha256, wanted=line.hashes)
             lines.append(requirement_of(house.add(source), line=line))
     return lines
 
@@ -180,6 +187,7 @@ def _build_indexed(
     name: str,
     lines: Sequence[str],
     *,
+    asked: Requirements,
     house: Wheelhouse,
     arguments: Sequence[str],
     env: Mapping[str, str],
@@ -195,7 +203,11 @@ def _build_indexed(
         offer = indexed(document, name=name)
         if offer is None:
             return False
-        house.add(brought(offer, kind="sdist", store=store, new_session=new_session))
+        source = brought(offer, kind="sdist", store=store, new_session=new_session)
+        hashes = dict(asked.hashes)
+        if name in hashes or asked.require_hashes:
+            _check_hash(source.filename, sha256=source.sha256, wanted=hashes.get(name, ()))
+        house.add(source)
     return True
 
 
@@ -211,16 +223,35 @@ def _allowed(offers: Sequence[wheels.Offer], *, hashes: Sequence[str] | None) ->
     return [offer for offer in offers if f"sha256:{offer.sha256}" in (hashes or ())] or offers
 
 
-def _check_hashes(chosen: Sequence[wheels.Offer], *, allowed: Mapping[str, Sequence[str]]) -> None:
+def _check_hashes(chosen: Sequence[wheels.Offer], *, asked: Requirements) -> None:
     """Hold the wheels to the `--hash` options of the requirements."""
-    wrong = []
-    for offer in chosen:
-        wanted = [value.removeprefix("sha256:") for value in allowed.get(offer.name, ())]
-        if offer.name in allowed and offer.sha256 not in wanted:
-            wrong.append(f"{offer.filename} has sha256 {offer.sha256}, which is none of {', '.join(wanted)}")
-    if wrong:
+    allowed = dict(asked.hashes)
+    held = [offer for offer in chosen if asked.require_hashes or offer.name in allowed]
+    _refuse(
+        wrong
+        for offer in held
+        if (wrong := _mismatch(offer.filename, sha256=offer.sha256, wanted=allowed.get(offer.name, ())))
+    )
+
+
+def _check_hash(filename: str, *, sha256: str, wanted: Sequence[str]) -> None:
+    """Hold what a wheel is going to be built from to the `--hash` options."""
+    _refuse(filter(None, [_mismatch(filename, sha256=sha256, wanted=wanted)]))
+
+
+def _mismatch(filename: str, *, sha256: str, wanted: Sequence[str]) -> str:
+    if f"sha256:{sha256}" in wanted:
+        return ""
+    if not wanted:
+        return f"{filename} has no `--hash`, and the requirements ask for one of each package"
+    return f"{filename} has sha256 {sha256}, which is none of {', '.join(v.removeprefix('sha256:') for v in wanted)}"
+
+
+def _refuse(wrong: Iterable[str]) -> None:
+    details = "\n".join(wrong)
+    if details:
         raise ResolveError(
             "a package is not the file that the requirements name by hash",
-            details="\n".join(wrong),
+            details=details,
             hint="correct the `--hash` options, or the index that the file comes from",
         )

@@ -5,11 +5,13 @@ Looks at local wheels that the text names, and at nothing else.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
@@ -24,16 +26,21 @@ OWN = frozenset({"cog", "coglet"})
 SOURCE_HINT = "choose a version that has a wheel, or list a wheel of your own"
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
-_OPTION = re.compile(r"(?:^|\s)(--?[A-Za-z][A-Za-z-]*)(?:\s*=\s*|\s+|$)")
+_OPTION = re.compile(r"(--[A-Za-z][A-Za-z-]*)(?:\s*=\s*|\s+|\Z)|(-[A-Za-z])\s*=?\s*")
 _FILE_OPTIONS = frozenset({"-r", "--requirement", "-c", "--constraint", "-f", "--find-links"})
 _PROJECT = re.compile(r"[A-Za-z0-9._-]+\s*(\[[^]]*\])?\s*\Z")
+_MARKER = re.compile(r"\s;|;\s")
+"""What ends a URL: PEP 508 wants a space before the semicolon, pip one behind it."""
 _HASH = re.compile(r"--hash[=\s]\s*(\S+)")
 _INDEX_OPTIONS = frozenset({"-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--no-index"})
-_BUILD_OPTIONS = frozenset({"--no-binary", "--config-settings", "--global-option", "--install-option"})
+_FOR_UV = _INDEX_OPTIONS | _FILE_OPTIONS | {"--only-binary"}
+_BUILD_OPTIONS = frozenset(
+    {"--no-binary", "-C", "--config-setting", "--config-settings", "--global-option", "--install-option"}
+)
 _REMOTE_SOURCE = re.compile(
     r"(?:git|hg|svn|bzr)\+|https?://[^\s#?]+\.(?:zip|tar\.gz|tgz|tar\.bz2|tar\.xz)(?=[\s#?]|\Z)"
 )
-_DROPPED = frozenset({"--prefer-binary", "--require-hashes", "--use-feature", "--use-pep517"})
+_DROPPED = frozenset({"--prefer-binary", "--use-feature", "--use-pep517"})
 
 
 @frozen
@@ -53,6 +60,8 @@ class SourceLine:
     marker: str = ""
     subdirectory: str = ""
     sha256: str = ""
+    hashes: tuple[str, ...] = ()
+    """As in `Requirements`."""
 
 
 @frozen
@@ -62,6 +71,8 @@ class Requirements:
     lines: tuple[str, ...] = ()
     hashes: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """By normalised name, the `algorithm:hex` that the file allows."""
+    require_hashes: bool = False
+    """Whether each package must be one that `hashes` allow."""
     prereleases: bool = False
     trusted_hosts: tuple[str, ...] = ()
     has_index: bool = False
@@ -88,6 +99,7 @@ def read(text: str, *, project: Path, folder: Path | None = None, report: Report
     return Requirements(
         lines=tuple(reader.lines),
         hashes=tuple((name, tuple(values)) for name, values in sorted(reader.hashes.items())),
+        require_hashes=reader.require_hashes,
         prereleases=reader.prereleases,
         trusted_hosts=tuple(reader.trusted_hosts),
         has_index=bool(_INDEX_OPTIONS & reader.options),
@@ -125,6 +137,7 @@ class _Reader:
         self.lines: list[str] = []
         self.sources: list[SourceLine] = []
         self.hashes: dict[str, list[str]] = {}
+        self.require_hashes = False
         self.prereleases = False
         self.trusted_hosts: list[str] = []
         self.options: set[str] = set()
@@ -134,7 +147,8 @@ class _Reader:
         if line == "-e .":
             return
         if line.startswith("-"):
-            self._option(line)
+            for option in _each_option(line):
+                self._option(option)
         elif _is_local_archive(line):
             self._artifact(line)
         else:
@@ -142,21 +156,27 @@ class _Reader:
 
     def _option(self, line: str) -> None:
         match = _OPTION.match(line)
-        name = match[1] if match else line
+        name = match[1] or match[2] if match else line
         value = line[match.end() :].strip() if match else ""
         if name in _FILE_OPTIONS and not _is_remote(value):
             raise ValueError(f'local requirements option "{name}" is not supported: {line}')
         if name in {"-e", "--editable"}:
-            raise ValueError(f"editable requirements are not supported: {line}")
-        if name == "--pre":
+            if not _REMOTE_SOURCE.search(value):
+                raise ValueError(f"editable requirements are not supported: {line}")
+            self._requirement(value)
+        elif name == "--require-hashes":
+            self.require_hashes = True
+        elif name == "--pre":
             self.prereleases = True
         elif name == "--trusted-host":
             self.trusted_hosts.append(value)
         elif name in _BUILD_OPTIONS:
             self._report.warn(f"`{line}` in the requirements is ignored: what has a wheel comes as a wheel")
-        elif name not in _DROPPED:
+        elif name in _FOR_UV:
             self.options.add(name)
             self.lines.append(f"{name} {value}".strip())
+        elif name not in _DROPPED:
+            raise ValueError(f"a requirements file has no such option: {line}")
 
     def _artifact(self, line: str) -> None:
         if re.search(r"\s--?[A-Za-z]", line):
@@ -189,27 +209,36 @@ class _Reader:
             )
         if text.startswith(("./", "../", "/", "~/")) or text in {".", ".."}:
             raise ValueError(f'local package requirement "{text}" is not a supported wheel or source archive')
-        name = _name(text)
+        is_source = _REMOTE_SOURCE.search(text)
+        source = _source(text, name=_name(text)) if is_source else None
+        name = source.name if source else _name(text) or _name_of_wheel(text)
         if name in OWN:
             self._report.warn(
                 f"'{text}' found in requirements — overriding with the SDK of this release. Remove it from requirements"
             )
             return
-        found = _HASH.findall(options)
-        if _REMOTE_SOURCE.search(text):
-            self.sources.append(_source(text, name=name))
-            return
-        if found:
-            self.hashes.setdefault(name, []).extend(found)
-        self.lines.append(text)
-        for option in re.split(r"\s+(?=-)", _HASH.sub("", options).strip()):
-            if option:
-                self._option(option)
+        found = [value.strip("\"'").lower() for value in _HASH.findall(options)]
+        if source:
+            if found and source.kind == "git":
+                raise ValueError(f"a repository has no hash; name the commit instead, as in `@COMMIT`: {line}")
+            self.sources.append(dataclasses.replace(source, hashes=tuple(found)))
+        else:
+            if found:
+                self.hashes.setdefault(name, []).extend(found)
+            self.lines.append(text)
+        for option in _each_option(_HASH.sub("", options)):
+            self._option(option)
 
 
 def _source(text: str, *, name: str) -> SourceLine:
     """A repository or an archive at a URL, as PEP 508 or pip names it."""
-    head, _, marker = text.partition(" ;")
+    head, _, marker = _MARKER.sub("\n", text, count=1).partition("\n")
+    head, marker = head.strip(), marker.strip()
+    try:
+        if marker:
+            Marker(marker)
+    except InvalidMarker as problem:
+        raise ValueError(f"`{marker}` is no marker: {text}") from problem
     before, at, url = head.partition("@") if name else ("", "", head)
     url = url.strip() if at or not name else head
     url, _, fragment = url.partition("#")
@@ -223,10 +252,14 @@ def _source(text: str, *, name: str) -> SourceLine:
         place=url.removeprefix("git+"),
         name=name or canonicalize_name(more.get("egg", "").partition("[")[0]),
         extras=extras[0] if extras else "",
-        marker=marker.strip(),
+        marker=marker,
         subdirectory=more.get("subdirectory", "").strip("/"),
-        sha256=more.get("sha256", ""),
+        sha256=more.get("sha256", "").lower(),
     )
+
+
+def _each_option(text: str) -> list[str]:
+    return [option for option in re.split(r"\s+(?=--?[A-Za-z])", text.strip()) if option]
 
 
 def _split_options(line: str) -> tuple[str, str]:
@@ -239,6 +272,11 @@ def _name(text: str) -> str:
         return canonicalize_name(Requirement(text).name)
     except InvalidRequirement:
         return ""  # uv says what is wrong with it
+
+
+def _name_of_wheel(text: str) -> str:
+    match = re.match(r"https?://[^\s#?]*/([A-Za-z0-9._]+)-[^\s/#?]+\.whl(?=[\s#?;]|\Z)", text)
+    return canonicalize_name(match[1]) if match else ""
 
 
 def _is_local_archive(line: str) -> bool:

@@ -167,6 +167,28 @@ def test_hashes_in_the_requirements_are_held_to(resolve: Resolve, index: Index) 
     assert good in (caught.value.details or "")
 
 
+def test_hashes_of_what_would_be_built_are_held_to(
+    resolve: Resolve, index: Index, serve: Callable[..., Served]
+) -> None:
+    index.add_sdist("thing")
+    url = f"http://{serve(index.root).host}/files/thing-1.0.tar.gz"
+    for text in ("thing==1.0", f"thing @ {url}"):
+        with pytest.raises(ResolveError, match="not the file that the requirements name by hash") as caught:
+            resolve(f"{text} --hash=sha256:{'0' * 64}", builder=lambda: pytest.fail("it was to be built"))
+        assert "thing-1.0.tar.gz has sha256" in (caught.value.details or "")
+
+
+def test_hashes_may_be_required_of_all(resolve: Resolve, index: Index) -> None:
+    good = sha256(index.add("thing", requires=("two",)))
+    index.add("two")
+    with pytest.raises(ResolveError) as caught:
+        resolve(f"--require-hashes\nthing --hash=sha256:{good.upper()}")
+    assert (
+        caught.value.details
+        == "two-1.0-py3-none-any.whl has no `--hash`, and the requirements ask for one of each package"
+    )
+
+
 def test_a_local_file_that_is_not_what_its_index_says(resolve: Resolve, index: Index) -> None:
     index.add("thing", listed_hash="1" * 64)
     with pytest.raises(ResolveError) as caught:

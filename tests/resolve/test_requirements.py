@@ -113,6 +113,12 @@ def test_local_wheels_become_absolute(tmp_path: Path) -> None:
         ("in-1.0-py3-none-any.whl ; python_version > '3'", "environment markers are not supported on local"),
         ("in-1.0-py3-none-any.whl[extra]", "extras are not supported on local"),
         ("f @ hg+https://a.invalid/f", "of version control systems only git is known"),
+        ("f @ git+https://a.invalid/f ; python_version <", "`python_version <` is no marker"),
+        ("git+https://a.invalid/f --hash=sha256:a", "a repository has no hash"),
+        ("-rmore.txt", 'local requirements option "-r" is not supported: -rmore.txt'),
+        ("-c limits.txt -i https://a.invalid", 'local requirements option "-c" is not supported: -c limits.txt'),
+        ("numpy -U", "a requirements file has no such option: -U"),
+        ("--no-deps", "a requirements file has no such option: --no-deps"),
     ],
 )
 def test_lines_that_are_refused(tmp_path: Path, line: str, message: str) -> None:
@@ -147,6 +153,32 @@ def test_the_sdk_by_url_is_removed_too(tmp_path: Path, told: Told) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "git+https://a.invalid/cog.git#egg=cog",
+        "https://a.invalid/cog-1.0-py3-none-any.whl",
+        "-e git+https://a.invalid/cog.git#egg=cog",
+    ],
+)
+def test_the_sdk_by_a_url_that_names_it_is_removed_too(tmp_path: Path, line: str, told: Told) -> None:
+    found = read(line, project=tmp_path, report=told)
+    assert (found.lines, found.sources, len(told.warnings)) == ((), (), 1)
+
+
+def test_options_on_one_line_and_short_ones(tmp_path: Path) -> None:
+    found = read("-ihttps://a.invalid --extra-index-url=https://b.invalid\n", project=tmp_path, report=Told())
+    assert found.lines == ("-i https://a.invalid", "--extra-index-url https://b.invalid")
+    assert found.has_default_index and found.has_extra_index
+
+
+def test_hashes_of_what_is_at_a_url(tmp_path: Path) -> None:
+    text = "https://a.invalid/F_f-1.0-py3-none-any.whl --hash=sha256:AA\n--require-hashes\n"
+    found = read(f"{text}g @ https://a.invalid/g-1.zip --hash=sha256:bb\n", project=tmp_path, report=Told())
+    assert found.hashes == (("f-f", ("sha256:aa",)),) and found.require_hashes
+    assert [source.hashes for source in found.sources] == [("sha256:bb",)]
+
+
+@pytest.mark.parametrize(
     ("line", "expected"),
     [
         ("source-1.0.tar.gz", {"kind": "archive", "name": "", "place": "PROJECT/source-1.0.tar.gz"}),
@@ -164,6 +196,10 @@ def test_the_sdk_by_url_is_removed_too(tmp_path: Path, told: Told) -> None:
                 "subdirectory": "sub",
                 "marker": "python_version > '3.9'",
             },
+        ),
+        (
+            "git+https://a.invalid/f.git#egg=f; python_version < '3'",
+            {"kind": "git", "name": "f", "place": "https://a.invalid/f.git", "marker": "python_version < '3'"},
         ),
         ("git+ssh://git@a.invalid/f#egg=f", {"kind": "git", "name": "f", "place": "ssh://git@a.invalid/f"}),
         (
