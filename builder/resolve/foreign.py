@@ -48,6 +48,7 @@ def read(files: pyproject.Files, *, folder: Path) -> Graph:
     }
     try:
         packages, roots = readers[name](document, own=own, folder=folder)
+        scope = _scope(name, document)
     except ResolveError:
         raise
     except (AttributeError, KeyError, LookupError, TypeError, ValueError) as problem:
@@ -56,7 +57,23 @@ def read(files: pyproject.Files, *, folder: Path) -> Graph:
             details=f"{type(problem).__name__}: {problem}",
             hint=f"renew it with `{_RENEW[name]}`",
         ) from problem
-    return Graph(name=name, renew=_RENEW[name], packages=tuple(packages), roots=tuple(roots))
+    return Graph(name=name, renew=_RENEW[name], packages=tuple(packages), roots=tuple(roots), **scope)
+
+
+def _scope(name: str, document: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """For which Pythons and machines a lock is, and which groups of it are meant."""
+    metadata = document.get("metadata", {})
+    pythons = {
+        "uv.lock": [document.get("requires-python", "")],
+        "poetry.lock": [pyproject.poetry_specifier(metadata.get("python-versions", "*"))],
+        "pdm.lock": [target.get("requires_python", "") for target in metadata.get("targets", [])],
+        "pylock.toml": [document.get("requires-python", "")],
+    }[name]
+    return {
+        "pythons": tuple(pythons) if all(pythons) else (),
+        "markers": tuple(document.get("supported-markers", document.get("environments", []))),
+        "groups": tuple(document.get("default-groups", [])),
+    }
 
 
 def _uv(document: Mapping[str, Any], *, own: Mapping[str, Any], folder: Path) -> tuple[list[Package], list[Dependency]]:
@@ -162,7 +179,10 @@ def _poetry(
                 version=item["version"],
                 files=tuple(_file(url=f.get("url", ""), name=f["file"], hashed=f.get("hash", "")) for f in files),
                 dependencies=tuple(_poetry_table(item.get("dependencies", {}))),
-                extras={extra: tuple(_requirements(lines)) for extra, lines in item.get("extras", {}).items()},
+                extras={
+                    canonicalize_name(extra): tuple(_requirements(lines))
+                    for extra, lines in item.get("extras", {}).items()
+                },
                 markers=_poetry_markers(item.get("markers")),
                 requires_python=pyproject.poetry_specifier(item.get("python-versions", "*")),
                 index=url if kind == "legacy" else "",
@@ -202,7 +222,7 @@ def _poetry_table(table: Mapping[str, Any]) -> Iterable[Dependency]:
             yield Dependency(
                 name=canonicalize_name(name),
                 marker=" and ".join(f"({marker})" for marker in markers if marker),
-                extras=tuple(detail.get("extras", [])),
+                extras=tuple(map(canonicalize_name, detail.get("extras", []))),
                 specifier=pyproject.poetry_specifier(detail.get("version", "*")),
             )
 
@@ -231,7 +251,7 @@ def _pdm(
         needed = tuple(d for d in _requirements(item.get("dependencies", [])) if d.name != name)
         if item.get("extras"):
             for extra in item["extras"]:
-                extras.setdefault(key, {})[extra] = needed
+                extras.setdefault(key, {})[canonicalize_name(extra)] = needed
             continue
         place = item.get("url", "")
         if "path" in item:
@@ -267,6 +287,8 @@ def _pdm_origin(item: Mapping[str, Any], *, place: str) -> Origin | None:
 def _pylock(
     document: Mapping[str, Any], *, own: Mapping[str, Any], folder: Path
 ) -> tuple[list[Package], list[Dependency]]:
+    if str(document.get("lock-version", "1.0")).partition(".")[0] != "1":
+        raise ValueError(f"lock-version {document['lock-version']}")
     packages = []
     for item in document.get("packages", []):
         listed = [*item.get("wheels", []), *([item["archive"]] if "archive" in item else [])]
@@ -322,7 +344,7 @@ def _requirements(lines: Iterable[str]) -> list[Dependency]:
             Dependency(
                 name=canonicalize_name(requirement.name),
                 marker=str(requirement.marker or ""),
-                extras=tuple(sorted(requirement.extras)),
+                extras=tuple(sorted(map(canonicalize_name, requirement.extras))),
                 specifier=str(requirement.specifier),
             )
         )

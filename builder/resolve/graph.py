@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
@@ -17,6 +17,8 @@ from packaging.version import Version
 from builder.errors import ResolveError
 from builder.frozen import frozen
 from builder.resolve.wheels import UnsatisfiableError
+
+Variables: TypeAlias = Mapping[str, str | frozenset[str]]
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
@@ -80,12 +82,19 @@ class Package:
 
 @frozen
 class Graph:
-    """A lock file: `name` of the file, `renew` the command that makes it, what the project itself needs."""
+    """A lock file: `name` of the file, `renew` the command that makes it, what the project itself needs.
+
+    It is for Pythons in any of `pythons` and where any of `markers` holds (none: everywhere), for what it leaves out
+    is not needed there.  `groups` are the dependency groups that are installed unless one says otherwise (PEP 751).
+    """
 
     name: str
     renew: str
     packages: tuple[Package, ...]
     roots: tuple[Dependency, ...]
+    pythons: tuple[str, ...] = ()
+    markers: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 def environment(*, python_version: str, platform: str) -> dict[str, str]:
@@ -120,7 +129,9 @@ def select(graph: Graph, *, variables: Mapping[str, str]) -> tuple[Package, ...]
         ) from problem
 
 
-def _select(graph: Graph, *, variables: Mapping[str, str]) -> tuple[Package, ...]:
+def _select(graph: Graph, *, variables: Variables) -> tuple[Package, ...]:
+    _check_scope(graph, variables=variables)
+    variables = {**variables, "extras": frozenset(), "dependency_groups": frozenset(graph.groups)}
     by_name: dict[str, list[Package]] = {}
     for package in graph.packages:
         by_name.setdefault(package.name, []).append(package)
@@ -147,9 +158,22 @@ def _select(graph: Graph, *, variables: Mapping[str, str]) -> tuple[Package, ...
     return tuple(chosen[name] for name in sorted(chosen) if not chosen[name].virtual)
 
 
-def _find(
-    dependency: Dependency, candidates: Sequence[Package], *, graph: Graph, variables: Mapping[str, str]
-) -> Package:
+def _check_scope(graph: Graph, *, variables: Variables) -> None:
+    python = str(variables["python_full_version"])
+    if graph.pythons and not any(SpecifierSet(text).contains(python, prereleases=True) for text in graph.pythons):
+        raise UnsatisfiableError(
+            f"`{graph.name}` is for Python {' or '.join(graph.pythons)}, and the image has {python}",
+            hint=f"set `build.python_version` to one that it is for, or renew it with `{graph.renew}`",
+        )
+    if graph.markers and not any(_holds(marker, variables, extras=frozenset()) for marker in graph.markers):
+        raise ResolveError(
+            f"`{graph.name}` is for other machines than Linux on {variables['platform_machine']} with Python {python}",
+            details="\n".join(graph.markers),
+            hint=f"name this one too where the lock's environments are declared, and renew it with `{graph.renew}`",
+        )
+
+
+def _find(dependency: Dependency, candidates: Sequence[Package], *, graph: Graph, variables: Variables) -> Package:
     fitting = [package for package in candidates if _fits(dependency, package)]
     here = [
         package
@@ -158,7 +182,7 @@ def _find(
     ]
     if not here:
         raise _stale(graph, dependency, candidates)
-    python = Version(variables["python_full_version"])
+    python = Version(str(variables["python_full_version"]))
     usable = [p for p in here if SpecifierSet(p.requires_python).contains(python, prereleases=True)]
     if not usable:
         raise UnsatisfiableError(
@@ -187,7 +211,7 @@ def _stale(graph: Graph, dependency: Dependency, candidates: Sequence[Package]) 
     )
 
 
-def _holds(marker: str, variables: Mapping[str, str], *, extras: frozenset[str]) -> bool:
+def _holds(marker: str, variables: Variables, *, extras: frozenset[str]) -> bool:
     if not marker:
         return True
     parsed = Marker(marker)

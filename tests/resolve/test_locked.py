@@ -333,3 +333,52 @@ def test_forks_of_one_name(world: World) -> None:
     assert (chosen("3.11.2", roots=loose), chosen("3.13.0", roots=loose)) == (["1"], ["2"])
     with pytest.raises(ResolveError, match="does not answer"):
         chosen("3.11.2", roots=(*loose, root("2", "")))
+
+
+def picked(name: str, text: str, *, asked: str = "a") -> list[str]:
+    files = pyproject.Files(pyproject=f'[project]\nname = "m"\ndependencies = ["{asked}"]\n', lock_name=name, lock=text)
+    variables = graph.environment(python_version="3.11.2", platform="linux/amd64")
+    return [found.name for found in graph.select(foreign.read(files, folder=Path("/nowhere")), variables=variables)]
+
+
+def test_groups_and_extras_of_a_pylock() -> None:
+    text = """
+lock-version = "1.0"
+default-groups = ["main"]
+packages = [
+    { name = "a", version = "1", marker = "'main' in dependency_groups" },
+    { name = "b", version = "1", marker = "'dev' in dependency_groups or 'gpu' in extras" },
+]
+"""
+    assert picked("pylock.toml", text) == ["a"]
+    with pytest.raises(ResolveError, match="not of a form"):
+        picked("pylock.toml", text.replace('"1.0"', '"2.0"'))
+
+
+def test_extras_are_known_however_they_are_written() -> None:
+    text = """
+[[package]]
+name = "a"
+version = "1"
+extras = { foo-bar = ["b"] }
+[[package]]
+name = "b"
+version = "1"
+"""
+    assert picked("poetry.lock", text, asked="a[Foo_Bar]") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("uv.lock", 'version = 1\nrequires-python = ">=3.12"', "is for Python >=3.12, and the image has 3.11.2"),
+        ("poetry.lock", '[metadata]\npython-versions = "^3.12"', "is for Python >=3.12,<4, and"),
+        ("pdm.lock", '[[metadata.targets]]\nrequires_python = "==3.12.*"', r"is for Python ==3\.12\.\*, and"),
+        ("pylock.toml", 'lock-version = "1.0"\nrequires-python = "==3.12.*"', r"is for Python ==3\.12\.\*, and"),
+        ("uv.lock", "version = 1\nsupported-markers = [\"sys_platform == 'darwin'\"]", "other machines than Linux on"),
+        ("pylock.toml", "lock-version = '1.0'\nenvironments = [\"os_name == 'nt'\"]", "other machines than Linux on"),
+    ],
+)
+def test_a_lock_is_not_used_for_what_it_is_not_for(name: str, text: str, problem: str) -> None:
+    with pytest.raises(ResolveError, match=problem):
+        picked(name, text)
