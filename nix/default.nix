@@ -1,4 +1,4 @@
-# An image from a plan, as an OCI layout of relative links: `nix-build --argstr plan ./plan.json --argstr src ./project`.
+# An image from a plan, as an OCI layout of relative links: `nix-build --arg plan ./plan.json --arg src ./project`.
 #
 # Static: nothing of this is generated.  The plan is data, and the files beside this one say how each part of it is made.
 # No nixpkgs is needed; where it is there, `python` and `pkgs` take from it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -79,6 +80,11 @@ def test_a_flake_that_needs_nothing_else(built: Path, cogsmith: Cogsmith, nix_st
     assert "nixpkgs" not in text
     layout = build(flake, nix_store=nix_store)
     assert manifest(layout) == wanted
+    # The README's command without flakes makes the same.
+    (line,) = [line for line in (flake / "README.md").read_text().splitlines() if line.startswith("    nix-build ")]
+    argv = nix_tool.Tool(private=nix_store).argv(*shlex.split(line), "--no-out-link")
+    done = subprocess.run(argv, cwd=flake, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == str(layout).removeprefix(str(nix_store)), done.stderr
     # What Nix made is an image to others.
     assert cogsmith("image", "import", layout, "-t", "from-nix").out.strip() == wanted
     # Emitted again the same; changed by hand it is not written over.
