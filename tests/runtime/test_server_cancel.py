@@ -67,7 +67,8 @@ def test_cancels_that_several_do_not_heed_cost_the_worker_its_life(
     server.client.post("/predictions/b/cancel")
     until(server, "a", "canceled")
     until(server, "b", "canceled")
-    server.wait("READY")
+    health = server.wait("READY")
+    assert health["worker"] == {"restarts": 1, "last_exit": "Worker ended: a canceled prediction did not end in 0.02 s"}
     assert len(server.workers) == 2
 
 

@@ -290,10 +290,9 @@ class Service:
             # Others that run at the same time are worth more than this slot.
             asyncio.get_running_loop().call_later(INSIST_AGAIN, self._insist, prediction)
             return
-        self._console.say(
-            f"a canceled prediction did not end in {CANCEL_GRACE:g} s: ending its worker", level="warning"
-        )
-        self.worker.kill()
+        reason = f"a canceled prediction did not end in {CANCEL_GRACE:g} s"
+        self._console.say(f"{reason}: ending its worker", level="warning")
+        self.worker.kill(reason)
 
     def _log(self, number: Optional[str], source: str, text: str) -> None:
         prediction = self._running.get(number) if number else None

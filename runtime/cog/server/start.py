@@ -93,7 +93,7 @@ def _serve(
     finally:
         first.kill()
         if service is not None:
-            service.worker.kill()
+            service.worker.kill("the server ends")
         console.close()
     return 0
 

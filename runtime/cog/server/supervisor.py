@@ -106,6 +106,7 @@ class Supervisor:
         self._setup_failures = 0
         self._timer: Optional[asyncio.TimerHandle] = None
         self._gone = asyncio.Event()
+        self._killed: Optional[str] = None
         self._ready = False
         self.stopping = False
         self.given_up: Optional[str] = None
@@ -130,9 +131,11 @@ class Supervisor:
         if self._worker is not None:
             self._worker.send(message)
 
-    def kill(self) -> None:
-        """End the worker now; what follows is as after a crash."""
+    def kill(self, reason: str) -> None:
+        """End the worker now; what follows is as after a crash, but for the `reason` that is told."""
         if self._worker is not None:
+            if not self._worker.gone:
+                self._killed = reason
             self._worker.kill()
 
     def proved(self) -> None:
@@ -162,6 +165,7 @@ class Supervisor:
             self._lost(f"Worker cannot be started: {problem}")
             return
         self._gone.clear()
+        self._killed = None
         self._worker = worker
         self._began = time.monotonic()
         settings = self._settings
@@ -182,7 +186,7 @@ class Supervisor:
         if isinstance(message, Hello):
             self.python = message.python
             if message.protocol != PROTOCOL:
-                self.kill()
+                self.kill(f"its protocol is {message.protocol}, not {PROTOCOL}")
         elif isinstance(message, SetupDone):
             self._setup_done(message)
         else:
@@ -214,14 +218,15 @@ class Supervisor:
             self.given_up = "DEFUNCT"
 
     def _setup_timed_out(self) -> None:
-        self._setup_failed(f"Setup failed: not finished after {self._settings.setup_timeout:g} seconds")
-        self.kill()
+        late = f"not finished after {self._settings.setup_timeout:g} seconds"
+        self._setup_failed(f"Setup failed: {late}")
+        self.kill(f"setup {late}")
 
     def _on_exit(self, code: int) -> None:
         self._stop_timer()
         self._worker = None
         self._gone.set()
-        self._lost(f"Worker crashed: {how_it_ended(code)}")
+        self._lost(f"Worker ended: {self._killed}" if self._killed else f"Worker crashed: {how_it_ended(code)}")
 
     def _lost(self, reason: str) -> None:
         """There is no worker any more, or none could be started."""
