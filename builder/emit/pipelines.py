@@ -17,6 +17,22 @@ Builder: TypeAlias = Literal["cogsmith", "kaniko"]
 System: TypeAlias = Literal["gitlab", "github"]
 PLACES: dict[System, str] = {"gitlab": ".gitlab-ci.yml", "github": ".github/workflows/image.yml"}
 
+TAKEN = frozenset({"HOME", "IFS", "IMAGE", "PATH", "SHELL", "USER"})
+TAKEN_PREFIXES = (
+    "CI_",
+    "COGSMITH_",
+    "DOCKER_",
+    "GITHUB_",
+    "GITLAB_",
+    "LD_",
+    "PIP_",
+    "PYTHON",
+    "REGISTRY_",
+    "RUNNER_",
+    "XDG_",
+)
+"""Variables that the systems, the scripts or the programs in them give a meaning; GitHub refuses secrets `GITHUB_...`."""
+
 
 @frozen
 class Pipeline:
@@ -55,4 +71,6 @@ def pipeline(system: System, spec: Pipeline) -> Emitted:
 def variable(secret: str) -> str:
     """The name of the variable of a CI system that holds a secret of `build.run`."""
     made = re.sub(r"[^A-Z0-9]+", "_", secret.upper()).strip("_")
+    if made in TAKEN or made.startswith(TAKEN_PREFIXES):
+        return f"BUILD_{made}"
     return f"_{made}" if made[:1].isdigit() or not made else made

@@ -133,6 +133,8 @@ def test_names() -> None:
     assert resource_name("ü") == "build"
     assert len(resource_name("x" * 300)) < 63
     assert [variable(name) for name in ("my token", "1st", "a.b-c")] == ["MY_TOKEN", "_1ST", "A_B_C"]
+    # Not one that means something else there already, or that GitHub lets nobody set.
+    assert [variable(name) for name in ("path", "github-token")] == ["BUILD_PATH", "BUILD_GITHUB_TOKEN"]
 
 
 PLAIN = Pipeline(builder="cogsmith", install="cogsmith==1.2.3", platform="linux/amd64")
@@ -144,10 +146,10 @@ PIPELINES = [
             {},
             {
                 "destination": "registry.example:5000/me/model:1",
-                "folder": "models/my own: one",
+                "folder": "models/it's my own: one",
                 "executes": True,
                 "secrets": ("token", "my id: #1"),
-                "install": "'cogsmith @ git+https://example.com/x'",
+                "install": "'cogsmith @ git+https://example.com/x # y'",
             },
         ),
     )
@@ -177,6 +179,13 @@ def test_pipelines_are_valid(system: Any, schema: str, tmp_path: Path) -> None:
         named = spec.destination or ("$CI_REGISTRY_IMAGE" if system == "gitlab" else "ghcr.io/${GITHUB_REPOSITORY,,}")
         assert named in text
         assert all(variable(name) in text for name in spec.secrets)
+        assert text.count(spec.install) == 1
+        if system == "github":
+            assert "hashFiles('" + f"{spec.folder}/".removeprefix("./").replace("'", "''") + "pylock.cog.toml')" in text
+        elif spec.builder == "cogsmith":
+            job = yaml.safe_load(data)
+            home = job["variables"]["XDG_CACHE_HOME"].removeprefix("$CI_PROJECT_DIR/")
+            assert home in job["build-image"]["cache"]["paths"]  # also for a project below the repository's folder
     done = check_schema(schema, paths)
     assert done.returncode == 0, done.stdout + done.stderr
     (tmp_path / "wrong.yml").write_text("image:\n  script: 1\n")
