@@ -31,7 +31,7 @@ TAKEN_PREFIXES = (
     "RUNNER_",
     "XDG_",
 )
-"""Variables that the systems, the scripts or the programs in them give a meaning; GitHub refuses secrets `GITHUB_...`."""
+"""Variables that mean something to the systems, or to the programs there; GitHub lets nobody set `GITHUB_...`."""
 
 
 @frozen
