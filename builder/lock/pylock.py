@@ -64,7 +64,7 @@ def dumps(lock: Lock, *, folder: Path | None) -> str:
     document = {
         "lock-version": "1.0",
         "environments": [_environment(lock)],
-        "requires-python": f"=={lock.interpreter.minor}.*",
+        "requires-python": _requires_python(lock),
         "created-by": "cogsmith",
         "packages": [
             _package(wheel, built=built.get(wheel.sha256), remotes=remotes, folder=folder) for wheel in lock.wheels
@@ -120,6 +120,7 @@ def loads(source: str, *, folder: Path | None) -> Lock:
         remotes=tuple(sorted(set(remotes), key=lambda remote: (remote.name, remote.sha256))),
     )
     _check_hashes(lock)
+    _check_agreement(lock, document)
     return lock
 
 
@@ -144,12 +145,20 @@ def _remote_name(item: Deb | Wheel | PythonArchive) -> tuple[str, int]:
 
 
 def _environment(lock: Lock) -> str:
-    os_name, _, architecture = lock.platform.partition("/")
-    machine = _MACHINES.get(architecture, architecture)
+    os_name = lock.platform.partition("/")[0]
     return (
         f"python_version == '{lock.interpreter.minor}' and implementation_name == 'cpython'"
-        f" and sys_platform == '{os_name}' and platform_machine == '{machine}'"
+        f" and sys_platform == '{os_name}' and platform_machine == '{_machine(lock)}'"
     )
+
+
+def _requires_python(lock: Lock) -> str:
+    return f"=={lock.interpreter.minor}.*"
+
+
+def _machine(lock: Lock) -> str:
+    architecture = lock.platform.partition("/")[2]
+    return _MACHINES.get(architecture, architecture)
 
 
 def _package(
@@ -275,6 +284,26 @@ def _check_hashes(lock: Lock) -> None:
         names = (item.package, item.version, item.architecture) if isinstance(item, Deb) else (item.filename,)
         if any("/" in name for name in names):  # files are written under them
             raise malformed(item.filename, "its name is a path")
+
+
+def _check_agreement(lock: Lock, document: Mapping[str, Any]) -> None:
+    """Refuse what only a hand can have written: an image for one machine made of files for another, say."""
+    if document.get("environments") != [_environment(lock)]:
+        raise malformed("environments", f"is not for {OWN}.platform and {OWN}.interpreter.version")
+    if document.get("requires-python") != _requires_python(lock):
+        raise malformed("requires-python", f"does not say {OWN}.interpreter.version")
+    names = [wheel.name for wheel in lock.wheels]
+    for wheel in (*lock.wheels, *lock.runtime_wheels):
+        tags = wheel.filename.removesuffix(".whl").rpartition("-")[2].split(".")
+        if not any(tag == "any" or tag.endswith(f"_{_machine(lock)}") for tag in tags):
+            raise malformed(wheel.filename, f"is not for {lock.platform}")
+        if names.count(wheel.name) > 1:
+            raise malformed(f"packages.{wheel.name}", "is there twice")
+    if isinstance(lock.base, DebianBase):
+        architecture = lock.platform.partition("/")[2]
+        for deb in lock.base.debs:
+            if deb.architecture not in ("all", architecture):
+                raise malformed(deb.filename, f"is not for {lock.platform}")
 
 
 def _validate(document: Mapping[str, Any]) -> None:

@@ -286,6 +286,14 @@ def changed(**values: Any) -> str:
         ({"tool__cogsmith__interpreter": []}, "tool.cogsmith.interpreter"),
         ({"tool__cogsmith__layers__0__diff_id": None}, "tool.cogsmith.layers[0].diff-id"),
         ({"tool__cogsmith__runtime": None}, "tool.cogsmith.runtime"),
+        ({"tool__cogsmith__platform": "linux/arm64"}, "environments: is not for"),
+        ({"tool__cogsmith__interpreter__version": "3.13.5"}, "environments: is not for"),
+        ({"requires_python": "==3.12.*"}, "requires-python: does not say"),
+        (
+            {"packages__0__wheels__0__name": "numpy-2.4.6-cp311-cp311-manylinux_2_28_aarch64.whl"},
+            "is not for linux/amd",
+        ),
+        ({"tool__cogsmith__base__debs__0__architecture": "arm64"}, "is not for linux/amd64"),
     ],
 )
 def test_what_is_wrong_is_named(values: dict[str, Any], where: str) -> None:
@@ -293,6 +301,12 @@ def test_what_is_wrong_is_named(values: dict[str, Any], where: str) -> None:
         loads(changed(**values))
     assert where in str(caught.value)
     assert "cogsmith lock" in (caught.value.hint or "")
+
+
+def test_a_package_is_there_once() -> None:
+    with pytest.raises(LockError) as caught:
+        loads(dumps(dataclasses.replace(LOCK, wheels=LOCK.wheels[:1] * 2)))
+    assert caught.value.details == "packages.numpy: is there twice"
 
 
 @pytest.mark.parametrize("text", ["{", "", "a = 1\n", "\x00"])
