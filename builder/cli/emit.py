@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -13,7 +14,7 @@ from builder.cli.console import Console
 from builder.cli.group import Command, Group
 from builder.cli.options import BuildOptions, build_options
 from builder.cli.settings import Settings, read
-from builder.errors import ConfigError
+from builder.errors import CogsmithError, ConfigError
 from builder.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,10 +45,11 @@ KANIKO_IMAGE = click.option("--kaniko-image", metavar="IMAGE", help="The image t
 @build_options
 def containerfile(*, project: Path, output: Path, from_image: str | None, options: BuildOptions) -> None:
     """Write a folder that builds the image of PROJECT with buildah, docker or Kaniko alone."""
+    from builder.cli.building import with_options
     from builder.cli.emitting import build_context, gather, refuse_foreign, write_folder
 
     refuse_foreign(output)
-    settings = read()
+    settings = with_options(read(), options)
     console = Console(progress=options.progress)
     store = Store.open(settings.store_root)
     with store.using(report=console):
@@ -55,7 +57,7 @@ def containerfile(*, project: Path, output: Path, from_image: str | None, option
         files = build_context(found, base=from_image, settings=settings, store=store, console=console)
         write_folder(files, folder=output, epoch=found.plan.epoch)
     console.close()
-    console.note(f"{output}: buildah bud -t {_name(found.project)} {output}")
+    console.note(f"{output}: buildah bud -t {_name(found.project)} {shlex.quote(str(output))}")
 
 
 @emit.command(
@@ -92,13 +94,14 @@ def kubernetes(
     options: BuildOptions,
 ) -> None:
     """Write a Kubernetes Job in which Kaniko builds the image of PROJECT and pushes it."""
+    from builder.cli.building import with_options
     from builder.cli.emitting import archive, build_context, gather, refuse_foreign, write_folder
     from builder.emit.context import odd_labels
     from builder.emit.files import sums
     from builder.emit.kubernetes import Job, job
 
     refuse_foreign(output)
-    settings = read()
+    settings = with_options(read(), options)
     console = Console(progress=options.progress)
     store = Store.open(settings.store_root)
     with store.using(report=console):
@@ -133,7 +136,8 @@ def kubernetes(
             made += [dataclasses.replace(file, path=f"context/{file.path}") for file in files]
         write_folder([*made, sums(made)], folder=output, epoch=found.plan.epoch)
     console.close()
-    console.note(f"{output}: kubectl apply -f {output / 'job.yaml'} (README.md says what it needs once)")
+    file = shlex.quote(str(output / "job.yaml"))
+    console.note(f"{output}: kubectl apply --server-side -f {file} (README.md says what it needs once)")
 
 
 @emit.command(cls=Command, epilog="Example: cogsmith emit nix -o ../flake && nix build path:../flake")
@@ -142,11 +146,12 @@ def kubernetes(
 @build_options
 def nix(*, project: Path, output: Path, nixpkgs: bool, options: BuildOptions) -> None:
     """Write a flake that builds the image of PROJECT with Nix alone, to the same digest."""
+    from builder.cli.building import with_options
     from builder.cli.emitting import refuse_foreign
     from builder.cli.emitting_nix import write_flake
 
     refuse_foreign(output)
-    settings = read()
+    settings = with_options(read(), options)
     console = Console(progress=options.progress)
     store = Store.open(settings.store_root)
     with store.using(report=console):
@@ -160,7 +165,7 @@ def nix(*, project: Path, output: Path, nixpkgs: bool, options: BuildOptions) ->
             console=console,
         )
     console.close()
-    console.note(f"{output}: nix build path:{output} (README.md says more)")
+    console.note(f"{output}: cd {shlex.quote(str(output))} && nix build path:. (README.md says more)")
 
 
 def _pipeline_options(function: F) -> F:
@@ -213,8 +218,6 @@ def _pipeline(
     kaniko_image: str | None,
     options: BuildOptions,
 ) -> None:
-    import shlex
-
     from builder import __version__
     from builder.cli.building import open_project, with_options
     from builder.cli.emitting import write_among
@@ -235,13 +238,27 @@ def _pipeline(
         platform=options.platform or preferred_platform(found, settings=settings),
         destination=destination,
         folder=found.root.relative_to(root).as_posix() if inside else ".",
-        executes=bool(found.config.commands or found.config.pre_install or found.config.system_packages),
+        executes=_builds(found.lock_path)
+        or (
+            builder == "cogsmith"
+            and bool(found.config.commands or found.config.pre_install or found.config.system_packages)
+        ),
         secrets=_secrets(found),
         kaniko_image=kaniko_image or USUAL,
     )
     place = write_among(pipeline(system, spec), folder=output)
     console.close()
     console.note(f"wrote {place}")
+
+
+def _builds(lock: Path) -> bool:
+    """Whether packages have to be built; what a lock that cannot be read wants, the pipeline will say."""
+    from builder import lock as locks
+
+    try:
+        return bool(locks.loads(lock.read_text(encoding="utf-8"), folder=lock.parent).built)
+    except (OSError, ValueError, CogsmithError):
+        return False
 
 
 def _secrets(project: Any) -> tuple[str, ...]:

@@ -103,6 +103,7 @@ def build_context(
     ]
     for layer in below:
         console.note(f"{title(layer)}: as one archive")
+    restore_wheels(found, settings=settings, store=store, console=console)
     wheels = {wheel.sha256 for wheel in want_wheels(found.lock)}
     own = _local([remote for remote in found.lock.remotes if remote.sha256 in wheels], store=store, console=console)
     missing = wheels - own.keys()
@@ -122,6 +123,25 @@ def build_context(
         files={**found.files, **own},
         packed=archives,
         base=base,
+    )
+
+
+def restore_wheels(found: Gathered, *, settings: Settings, store: Store, console: Console) -> None:
+    """Have here every wheel that was built, for no server has it: built again by what the lock says if need be."""
+    if not found.lock.built:
+        return
+    from builder.cli import wheelhouse
+
+    wheelhouse.restore(
+        found.lock,
+        config=found.project.config,
+        plan=found.plan,
+        project=found.project.root,
+        settings=settings,
+        store=store,
+        console=console,
+        every=True,
+        texts=[found.project.requirements],
     )
 
 

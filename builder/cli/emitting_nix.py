@@ -10,7 +10,7 @@ import builder
 from builder import __version__
 from builder.backends import nix_document, nix_seed
 from builder.cli.console import Console
-from builder.cli.emitting import gather, write_folder
+from builder.cli.emitting import gather, restore_wheels, write_folder
 from builder.cli.options import BuildOptions
 from builder.cli.project import image_name
 from builder.cli.settings import Settings, debian_mirrors
@@ -39,6 +39,7 @@ def write_flake(
     known, executed = _known(plan, store=store)
     if len(known) < len(plan.locked) or not plan.locked:
         console.warn("without a lock file that has the layers' digests, Nix proves no bytes: run `cogsmith lock` first")
+    restore_wheels(found, settings=settings, store=store, console=console)
     own = _own(plan, store=store, console=console)
     machine = os.uname().machine
     with tempfile.TemporaryDirectory(prefix="cogsmith-") as name:

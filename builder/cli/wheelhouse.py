@@ -136,9 +136,10 @@ def restore(
     console: Console,
     elsewhere: Container[str] = frozenset(),
     fresh: bool = False,
+    every: bool = False,
     texts: Sequence[str] = (),
 ) -> None:
-    """Have here what was built of the wheels of `lock`, where a layer of `plan` must be made of it.
+    """Have here what was built of the wheels of `lock`, where a layer of `plan` must be made of it; or `every` one.
 
     From the store, from the cache repository, or built again from what the lock says; of layers that are `elsewhere`
     (digests) only where a command has to run on them, `fresh` or for the first time.  `LockError` if what comes of
@@ -150,7 +151,7 @@ def restore(
     wanted = _wanted(plan, store=store, elsewhere=elsewhere, fresh=fresh)
     wheels = {wheel.sha256: wheel for wheel in lock.wheels}
     for item in missing:
-        if item.sha256 in wanted:
+        if every or item.sha256 in wanted:
             _restore(item, name=wheels[item.sha256].name, lock=lock, project=project,
                      builder=Building(
                          config, lock, settings=settings, store=store, console=console, texts=texts

@@ -39,7 +39,7 @@ class Pipeline:
     """What shapes a CI file.
 
     `destination` empty: the registry that the system brings.  `install` is what pip installs; `executes` says whether
-    the build runs commands, `secrets` which secrets they read.
+    Cogsmith runs commands there, `secrets` which secrets they read.
     """
 
     builder: Builder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -125,6 +126,11 @@ def test_from_sources_to_an_image_and_elsewhere(cogsmith: Cogsmith, made: Path, 
         if path.name not in own:
             os.link(path, files / path.name)
     give_base(cogsmith, made, there)
+    there("emit", "containerfile", "--locked", "-o", tmp_path / "emitted", cwd=made)
+    wheels = [tmp_path / "emitted" / "wheels" / f"{name}-1.0-py3-none-any.whl" for name in ("first", "second")]
+    assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in wheels} == own
+    for sha256 in own:
+        (files / sha256).unlink()
     again = there("build", "--locked", "-t", "sources", cwd=made)
     assert again.out == built.out
     assert "building a wheel of first" in again.err
