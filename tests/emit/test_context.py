@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 
 from builder.cli.emitting import fill
 from builder.emit.files import SUMS, Emitted
+from builder.emit.words import templates
 from builder.errors import ConfigError
+from builder.plan import Entry
 from emit.handed import CODE, CONFIG, DEBS, IMAGE, LOCK, SERVER, WHEELS, folder_of, with_base
 
 EPOCH = 1735689600
@@ -119,3 +122,12 @@ def test_on_disk(tmp_path: Path) -> None:
     assert done.stdout.count(b": OK\n") == len(there) - 1  # not its own
     assert folder_of(tmp_path / "files") == files
     assert (out / ".dockerignore").read_text().split() == [".dockerignore", "README.md", SUMS, "labels"]
+
+
+def test_the_commands_for_a_flake_may_be_typed() -> None:
+    """Those that put large files into the store, whatever they are called."""
+    large = [Entry(path="it's my weights.bin", type="file", mode=0o644, size=1, sha256="0" * 64)]
+    values = {"name": "x", "version": "1", "platform": "linux/amd64", "system": "", "nixpkgs": False, "executed": []}
+    text = templates().get_template("nix/readme.j2").render(values | {"large": large})
+    (line,) = [line for line in text.splitlines() if line.startswith("    cp ")]
+    assert shlex.split(line)[:4] == ["cp", "it's my weights.bin", "/tmp/file", "&&"]
