@@ -122,8 +122,9 @@ def main() -> None:
         from builder.cli.console import print_error
 
         if cli.debug:
-            raise
-        print_error(problem)
+            sys.excepthook(type(problem), problem, problem.__traceback__)
+        else:
+            print_error(problem)
         sys.exit(problem.exit_code)
     except BrokenPipeError:
         sys.exit(141)

@@ -137,6 +137,7 @@ class TestGlobal:
         )
         assert ("Traceback (most recent" in done.stderr, "error: " in done.stderr) == (traceback, not traceback)
         assert ("builder.errors." in done.stderr) == traceback
+        assert done.returncode == (7 if "image" in words else 3)
 
     def test_registry_after_the_name(self, fresh: Cogsmith, tmp_path: Path) -> None:
         folder = write_project(tmp_path / "p")
