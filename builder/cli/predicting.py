@@ -6,6 +6,7 @@ Inputs are checked against the model's schema before anything is built or starte
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -21,7 +22,7 @@ from builder.cli.settings import read
 from builder.engine import client, container, inputs, outputs, server
 from builder.engine.handover import Handover
 from builder.engine.large import whole
-from builder.errors import ConfigError, InputError
+from builder.errors import ConfigError, InputError, PredictionError
 from builder.frozen import frozen
 from builder.store import Store, StoredImage
 
@@ -71,6 +72,7 @@ def carry_out(asked: Asked, *, options: BuildOptions) -> int:
         schema = inputs.for_training(schema) if asked.training and schema is not None else schema
         known = inputs.has_inputs(schema)
         values = _values(asked, text=text, schema=schema, files=files) if known else {}
+        _check_output(asked.path, schema=schema)
         image = place.built(found) if isinstance(found, Project) else found
         command = container.Options(
             env=env,
@@ -98,6 +100,31 @@ def carry_out(asked: Asked, *, options: BuildOptions) -> int:
             folder = stack.enter_context(store.scratch())
             answer = client.predict(running.port, inputs=values, context=context, path=where, folder=folder)
         return _delivered(answer, asked=asked, schema=schema, console=console)
+
+
+def _check_output(path: Path | None, *, schema: Mapping[str, Any] | None) -> None:
+    """Whether an output can be written where it is to go, before a model works on it for an hour."""
+    target = Path.cwd() / outputs.DEFAULT_NAME
+    try:
+        if path is None:
+            kind = outputs.output_schema(schema)
+            if "uri" in (kind.get("format"), (kind.get("items") or {}).get("format")) and target.is_dir():
+                message = f'Default output name "{outputs.DEFAULT_NAME}" conflicts with directory, provide --output'
+                raise PredictionError(message, hint="as in `-o result`")
+            return
+        target = Path.cwd() / path.expanduser()
+        if target.is_dir():
+            target /= outputs.DEFAULT_NAME
+        if target.exists() and not target.is_file():  # /dev/stdout, a pipe
+            return
+        if not target.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if not os.access(target.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, RuntimeError) as problem:  # also a name too long, and `~nobody`
+        why = (getattr(problem, "strerror", None) or str(problem)).lower()
+        message = f"Output path is not writable: {target if path is None else path}"
+        raise PredictionError(message, details=why, hint="choose another with `-o`") from problem
 
 
 def _delivered(answer: client.Prediction, *, asked: Asked, schema: Mapping[str, Any] | None, console: Console) -> int:

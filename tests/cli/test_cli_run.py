@@ -191,6 +191,12 @@ def test_files_are_numbered(cogsmith: Cogsmith, files: str, tmp_path: Path) -> N
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["of.0.txt", "of.1.txt", "of.json"]
 
 
+def test_a_folder_where_files_are_to_go(cogsmith: Cogsmith, files: str, tmp_path: Path) -> None:
+    (tmp_path / "output").mkdir()
+    said = error(cogsmith("run", files, "-i", "texts=one", cwd=tmp_path, ok=False))
+    assert said.startswith('error: Default output name "output" conflicts with directory, provide --output')
+
+
 def test_failing_model(cogsmith: Cogsmith, words: str) -> None:
     done = cogsmith("run", words, "-i", "words=luck", "-i", "fail=true", ok=False)
     assert (done.code, done.out) == (1, "")
@@ -254,6 +260,7 @@ def refused(done: Done) -> str:
         (["--json", "@none.json"], 'Failed to read JSON from file "none.json"'),
         (["--json", '{"words": ["x"], "count": null}'], "must not be null"),
         (["-i", "words=x", "-e", "=x"], "names no variable"),
+        (["-i", "words=x", "-o", "none/x.txt"], "Output path is not writable: none/x.txt\n  no such file or directory"),
     ],
 )
 def test_inputs_that_are_wrong(cogsmith: Cogsmith, words: str, arguments: list[str], said: str, tmp_path: Path) -> None:
