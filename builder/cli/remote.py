@@ -91,14 +91,17 @@ def target_of(text: str) -> Reference:
 
 
 def model_reference(config: Config, *, settings: Settings, now: dt.datetime) -> Reference | None:
-    """The model's repository and tag: `COG_MODEL`, or `model` with parts from `COG_MODEL_REGISTRY`, `_REPO`, `_TAG`.
+    """The model's repository and tag: `COG_MODEL`, or `model` with parts from `COG_MODEL_REGISTRY` and `_REPO`.
 
-    Without a tag it is the time in UTC, as with Cog; tags that begin with `cog-` are Cog's own.
+    The tag is that of `COG_MODEL`, or `COG_MODEL_TAG`.  Without one it is the time in UTC, as with Cog; tags that begin
+    with `cog-` are Cog's own.
     """
     env = settings.env
     whole = env.get("COG_MODEL")
     if whole:
         reference = target_of(whole)
+        if not reference.tag:
+            reference = target_of(str(dataclasses.replace(reference, tag=env.get("COG_MODEL_TAG", ""))))
     else:
         base = parse(config.model) if config.model else None
         registry, repository = env.get("COG_MODEL_REGISTRY"), env.get("COG_MODEL_REPO")

@@ -264,8 +264,10 @@ def test_bundle(public: Server, box: Home, folder: Path) -> None:
     )
     refused = error(box("push", "x:v1", cwd=folder, ok=False), 3)
     assert "positional image argument not supported with 'model' config" in refused
-    assert "reserved" in error(box("push", cwd=folder, env={"COG_MODEL_TAG": "cog-x"}, ok=False), 3)
-    stamped = box("push", cwd=folder, env={"COG_MODEL": f"{public.host}/team/other"}).err
+    other = {"COG_MODEL": f"{public.host}/team/other"}
+    for env in ({"COG_MODEL_TAG": "cog-x"}, {**other, "COG_MODEL_TAG": "cog-x"}):
+        assert "reserved" in error(box("push", cwd=folder, env=env, ok=False), 3)
+    stamped = box("push", cwd=folder, env=other).err
     assert f"Pushing to {public.host}/team/other:20" in stamped
 
 
