@@ -109,7 +109,7 @@ def _python(
         unknown = [one.name for one in lock.wheels if one.name not in known]
         if unknown:
             console.warn(f"what these need could not be read, so chains may be missing: {', '.join(unknown)}")
-        asked = graph.roots(_lines(project))
+        asked = _asked(project, lock=lock)
         variables = environment(python_version=lock.interpreter.version, platform=lock.platform)
         edges = graph.python_edges(known, asked=asked, variables=variables)
         yield Finding(
@@ -134,17 +134,23 @@ def _python(
             )
 
 
-def _lines(project: Project) -> Sequence[str]:
-    """The requirements of the project itself, however it states them."""
+def _asked(project: Project, *, lock: Lock) -> Sequence[graph.Root]:
+    """What the project itself requires, however it states that."""
     if project.config.python_project:
-        from builder.resolve import pyproject
+        from builder.resolve import foreign, pyproject
 
-        return pyproject.requirement_lines(pyproject.loads(project.requirements), report=Quiet())
+        files = pyproject.loads(project.requirements)
+        listed = pyproject.table(files).get("project", {}).get("dependencies")
+        if files.lock_name and listed is None:  # Poetry's own, say
+            found = foreign.read(files, folder=project.root / files.folder).roots
+            return [graph.Root(name=one.name, extras=one.extras) for one in found]
+        return graph.roots(listed or ())
     from builder.resolve import requirements
 
     named = project.config.python_requirements
     folder = (project.root / named).parent if named else project.root
-    return requirements.read(project.requirements, project=project.root, folder=folder, report=Quiet()).lines
+    text = requirements.read(project.requirements, project=project.root, folder=folder, report=Quiet())
+    return (*graph.roots(text.lines), *graph.source_roots(text.sources, lock=lock, project=project.root))
 
 
 def _system(package: str, *, project: Project, lock: Lock, plan: Plan, store: Store) -> Iterator[Finding]:

@@ -5,8 +5,11 @@ The graph is made from METADATA and control files, so it is that of the locked s
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote
 
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
@@ -15,9 +18,15 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from builder.errors import CogsmithError
 from builder.frozen import frozen
 from builder.layers import deb
+from builder.lock import Lock
 from builder.plan import Deb
+from builder.resolve import repository
+from builder.resolve.indexes import without_user
 from builder.resolve.metadata import Metadata
+from builder.resolve.requirements import SourceLine
 from builder.store import Store
+
+_WHEEL = re.compile(r"(?:https?|file)://[^\s#?;]*/([^\s/#?;]+\.whl)(?=[\s#?;]|\Z)")
 
 Chain = tuple[str, ...]
 """Names from one that was asked for to the package itself."""
@@ -36,15 +45,36 @@ def roots(lines: Iterable[str]) -> tuple[Root, ...]:
     found = []
     for line in lines:
         text = line.strip()
+        wheel = _WHEEL.match(text)
         try:
-            if text.endswith(".whl") and "@" not in text:
-                found.append(Root(name=parse_wheel_filename(text.rpartition("/")[2])[0]))
+            if wheel:
+                found.append(Root(name=parse_wheel_filename(unquote(wheel[1]))[0]))
             elif text and not text.startswith("-"):
                 requirement = Requirement(text)
                 extras = tuple(sorted(map(canonicalize_name, requirement.extras)))
                 found.append(Root(name=canonicalize_name(requirement.name), extras=extras))
         except (InvalidRequirement, InvalidWheelFilename):
             continue
+    return tuple(found)
+
+
+def source_roots(sources: Iterable[SourceLine], *, lock: Lock, project: Path) -> tuple[Root, ...]:
+    """What requirements that name a source ask for; of one without a name the lock knows what was built from it."""
+    names = {wheel.sha256: wheel.name for wheel in lock.wheels}
+    places = {item.url: names[item.sha256] for item in lock.built if item.sha256 in names}
+    found = []
+    for line in sources:
+        path = Path(line.place)
+        if line.kind == "git":
+            place = repository.public(repository.split(line.place)[0])
+        elif path.is_relative_to(project.resolve()):
+            place = path.relative_to(project.resolve()).as_posix()
+        else:
+            place = without_user(line.place)
+        name = line.name or places.get(place, "")
+        if name:
+            extras = Requirement(f"x{line.extras}").extras
+            found.append(Root(name=canonicalize_name(name), extras=tuple(sorted(map(canonicalize_name, extras)))))
     return tuple(found)
 
 

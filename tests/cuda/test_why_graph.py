@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.plan import Deb
+from builder.lock import Built, DebianBase, Lock
+from builder.plan import Deb, Interpreter, Wheel
+from builder.report import Quiet
 from builder.resolve.graph import environment
 from builder.resolve.metadata import Metadata
-from builder.resolve.why import Root, chains, deb_edges, deb_size, python_edges, roots
+from builder.resolve.requirements import read
+from builder.resolve.why import Root, chains, deb_edges, deb_size, python_edges, roots, source_roots
 from builder.store import Store
 
 HERE = environment(python_version="3.11.2", platform="linux/amd64")
@@ -27,11 +30,42 @@ def known(**requires: tuple[str, ...]) -> dict[str, Metadata]:
 def test_what_lines_ask_for() -> None:
     lines = ["--extra-index-url https://x", "Torch==2.3.1+cu121", "httpx[http2,CLI] >= 0.1; python_version > '3'"]
     wheel = "file:///p/My_Wheel-1.0-py3-none-any.whl"
-    assert roots([*lines, wheel, "x @ https://e/x-1-py3-none-any.whl", "", "== nonsense"]) == (
+    more = ["https://me@e/Y-1-py3-none-any.whl#sha256=00 ; python_version > '3'", "", "== nonsense"]
+    assert roots([*lines, wheel, "x @ https://e/x-1-py3-none-any.whl", *more]) == (
         Root(name="torch"),
         Root(name="httpx", extras=("cli", "http2")),
         Root(name="my-wheel"),
         Root(name="x"),
+        Root(name="y"),
+    )
+
+
+def test_what_sources_ask_for(tmp_path: Path) -> None:
+    def built(name: str, url: str) -> tuple[Wheel, Built]:
+        sha256 = hashlib.sha256(name.encode()).hexdigest()
+        wheel = Wheel(name=name, version="1", filename=f"{name}-1-py3-none-any.whl", size=1, sha256=sha256)
+        return wheel, Built(sha256=sha256, key="", source="archive", url=url)
+
+    made = [built("one", "vendor/one.zip"), built("two", "https://e/two"), built("three", "https://e/3.zip")]
+    lock = Lock(
+        config_hash="",
+        platform="linux/amd64",
+        interpreter=Interpreter(path="", version="3.11.2"),
+        base=DebianBase(suite="bookworm", architecture="amd64", debs=()),
+        wheels=tuple(wheel for wheel, _ in made),
+        runtime_version="",
+        runtime_wheels=(),
+        built=tuple(item for _, item in made),
+    )
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor/one.zip").touch()
+    text = "vendor/one.zip\ngit+https://me:pw@e/two@v1\nhttps://me:pw@e/3.zip\nF_f[a] @ git+https://e/f.git\n"
+    sources = read(text, project=tmp_path, report=Quiet()).sources
+    assert source_roots(sources, lock=lock, project=tmp_path) == (
+        Root(name="one"),
+        Root(name="two"),
+        Root(name="three"),
+        Root(name="f-f", extras=("a",)),
     )
 
 
