@@ -203,7 +203,8 @@ def problems() -> list[str]:
 
 def _version() -> tuple[int, ...]:
     text = process.run([process.find("nix-build", purpose="build with Nix", hint=GET), "--version"], purpose="run Nix")
-    found = re.search(r"\(Nix\) .*?(\d+)\.(\d+)", text.decode())
+    # `(Nix) 2.8.0`, `(Determinate Nix 3.1.0) 2.28.1`, `(Lix, like Nix) 2.91.1`
+    found = re.search(r"\([^)]*\bNix\b[^)]*\) .*?(\d+)\.(\d+)", text.decode())
     if found is None:
         raise BackendError(f"`nix-build --version` says `{text.decode().strip()}`, which names no version", hint=GET)
     return int(found[1]), int(found[2])

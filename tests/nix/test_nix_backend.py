@@ -182,6 +182,9 @@ def test_an_old_nix(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert nix.check(small.plan()) == [f"Nix 2.3 is too old: {nix_tool.GET}"]
+    for name in ("Determinate Nix 3.1.0) 2.28.1", "Lix, like Nix) 2.91.1"):  # Nix, under other names
+        (tmp_path / "nix-build").write_text(f"#!/bin/sh\necho 'nix-build ({name}'\n")
+        assert nix.check(small.plan()) == []
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert [line.split(":")[0] for line in nix.check(small.plan())] == [
         "`nix-build` is not installed",
