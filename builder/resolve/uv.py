@@ -181,6 +181,11 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         _LOCK_HINT,
     ),
     (
+        r"HTTP status (?:server|client) error \((?P<name>(?:5\d\d|429)[^()]*)\)",
+        "the package index is out of order: {name}",
+        f"try again later; {_LOCK_HINT}",
+    ),
+    (
         r"Failed to fetch: `?(?P<name>\S+?)`?\n.*(?:404|410)",
         "the index lists a file that is gone: {name}",
         "ask for another version, or look in another index; whoever keeps the index should list what is there",
