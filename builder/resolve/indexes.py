@@ -117,7 +117,7 @@ def credentials(env: Mapping[str, str], *, texts: Sequence[str] = ()) -> dict[st
             found.setdefault(origin(url), user)
     for text in texts:
         for match in _WITH_USER.finditer(text):
-            url = re.sub(r"\$\{([A-Z0-9_]+)\}", lambda name: env.get(name[1], name[0]), match[0])
+            url = expanded(match[0], env=env)
             parts = urlsplit(url)
             if parts.hostname and parts.username:
                 found.setdefault(origin(url), (unquote(parts.username), unquote(parts.password or "")))
@@ -125,6 +125,11 @@ def credentials(env: Mapping[str, str], *, texts: Sequence[str] = ()) -> dict[st
         if entry.get("username") and "://" in entry.get("service", ""):
             found.setdefault(origin(entry["service"]), (entry["username"], entry.get("password") or ""))
     return found
+
+
+def expanded(url: str, *, env: Mapping[str, str]) -> str:
+    """`url` with the variables in it, as pip and uv read a requirements file: `${NAME}`, if it is set."""
+    return re.sub(r"\$\{([A-Z0-9_]+)\}", lambda name: env.get(name[1]) or name[0], url)
 
 
 def named_user(name: str, *, env: Mapping[str, str]) -> tuple[str, str] | None:

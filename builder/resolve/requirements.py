@@ -29,6 +29,7 @@ _COMMENT = re.compile(r"(^|\s+)#.*$")
 _OPTION = re.compile(r"(--[A-Za-z][A-Za-z-]*)(?:\s*=\s*|\s+|\Z)|(-[A-Za-z])\s*=?\s*")
 _FILE_OPTIONS = frozenset({"-r", "--requirement", "-c", "--constraint", "-f", "--find-links"})
 _PROJECT = re.compile(r"[A-Za-z0-9._-]+\s*(\[[^]]*\])?\s*\Z")
+_PASSWORD = re.compile(r"https?://[^\s/@:]+:(?!\$\{)[^\s/@]+@")
 _MARKER = re.compile(r"\s;|;\s")
 """What ends a URL: PEP 508 wants a space before the semicolon, pip one behind it."""
 _HASH = re.compile(r"--hash[=\s]\s*(\S+)")
@@ -88,6 +89,11 @@ def read(text: str, *, project: Path, folder: Path | None = None, report: Report
 
     All that cannot be used comes in one `ConfigError`, with line numbers.  Warns where `cog` itself is asked for.
     """
+    if _PASSWORD.search(text):
+        report.warn(
+            "a URL in the requirements holds a password, and the file is part of the image:"
+            " write `${NAME}` in its place, and set that variable where the project is resolved"
+        )
     reader = _Reader(project=project, folder=folder or project, report=report)
     for number, line in _logical_lines(text):
         try:

@@ -24,7 +24,7 @@ from builder.frozen import frozen
 from builder.layers.untar import Bounded
 from builder.lock import Built
 from builder.plan import Entry, canonical_json, to_plain
-from builder.resolve import ignore, repository, source
+from builder.resolve import ignore, indexes, repository, source
 from builder.resolve.graph import Package
 from builder.resolve.requirements import SourceLine
 from builder.resolve.wheels import Offer, bring
@@ -141,8 +141,9 @@ def fetch_line(
 ) -> Source:
     """The source that a line of the requirements names: downloaded, or cloned with the `git` of this machine."""
     name = line.name or line.text
+    place = line.place if line.place.startswith("/") else indexes.expanded(line.place, env=env)
     if line.kind == "git":
-        return _cloned(name, place=line.place, subdirectory=line.subdirectory, scratch=scratch, env=env)
+        return _cloned(name, place=place, subdirectory=line.subdirectory, scratch=scratch, env=env)
     if line.place.startswith("/"):
         path = Path(line.place)
         sha256 = store.hash_file(path, path.stat())
@@ -150,8 +151,8 @@ def fetch_line(
             name=name, kind="archive", path=path, url=line.place, filename=archive_name(path.name), sha256=sha256,
             subdirectory=line.subdirectory,
         )  # fmt: skip
-    filename = archive_name(line.place.rpartition("/")[2].partition("?")[0])
-    offer = Offer(name=name, version="", filename=filename, url=line.place, sha256=line.sha256, size=0)
+    filename = archive_name(place.rpartition("/")[2].partition("?")[0])
+    offer = Offer(name=name, version="", filename=filename, url=place, sha256=line.sha256, size=0)
     return brought(offer, kind="archive", subdirectory=line.subdirectory, store=store, new_session=new_session)
 
 

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_index import Told
 
 from builder.errors import ResolveError
 from builder.fetch import default_session
 from builder.lock import Built
 from builder.resolve import repository
-from builder.resolve.unbuilt import Source, source_of
+from builder.resolve.requirements import read
+from builder.resolve.unbuilt import Source, fetch_line, source_of
 from builder.store import Store
 
 TOKEN = "t0ken-of-a-user"
@@ -56,6 +58,17 @@ def test_a_token_is_not_in_the_clone(host: str, tmp_path: Path) -> None:
     assert (folder / "file").read_text() == "x"
     found = subprocess.run(["grep", "-rl", TOKEN, folder], capture_output=True, text=True, check=False)
     assert found.stdout == ""
+
+
+def test_variables_in_the_requirements(host: str, store: Store, tmp_path: Path, told: Told) -> None:
+    text = f"x @ git+http://me:${{TOKEN}}@{host}/${{NAME}}.git\n"
+    (line,) = read(text, project=tmp_path, report=told).sources
+    env = {**ENV, "TOKEN": TOKEN, "NAME": "x"}
+    found = fetch_line(line, store=store, scratch=tmp_path, env=env, new_session=default_session)
+    assert found.url == f"http://{host}/x.git"
+    assert not told.warnings
+    read(text.replace("${TOKEN}", TOKEN), project=tmp_path, report=told)
+    assert "holds a password" in told.warnings[0] and TOKEN not in told.warnings[0]
 
 
 def test_a_password_is_in_no_error(host: str, tmp_path: Path) -> None:
