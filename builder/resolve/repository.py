@@ -32,11 +32,23 @@ def clone(name: str, *, place: str, folder: Path, env: Mapping[str, str], commit
             ) from None
 
     run("clone", "--quiet", "--no-checkout", "--", url, folder)
-    run("-C", folder, "checkout", "--quiet", commit or revision or "HEAD")
+    wanted = commit or revision or "HEAD"
+    if revision.startswith("refs/") and not commit:
+        # a clone has branches and tags only, and not what a pull request is kept under, say
+        run("-C", folder, "fetch", "--quiet", "origin", revision)
+        wanted = "FETCH_HEAD"
+    elif commit and not _has(commit, folder=folder, git=git, env=quiet):
+        run("-C", folder, "fetch", "--quiet", "origin", commit)
+    run("-C", folder, "checkout", "--quiet", wanted, "--")
     run("-C", folder, "submodule", "--quiet", "update", "--init", "--recursive")
     for config in folder.glob(".git/**/config"):  # what is built of it could read the token, and keep it
         config.write_bytes(_without(_secret(url), config.read_bytes().decode("latin-1")).encode("latin-1"))
     return folder, public(url), run("-C", folder, "rev-parse", "HEAD")
+
+
+def _has(commit: str, *, folder: Path, git: str, env: Mapping[str, str]) -> bool:
+    code, _, _ = process.attempt([git, "-C", folder, "cat-file", "-e", f"{commit}^{{commit}}"], env=env)
+    return code == 0
 
 
 def split(place: str) -> tuple[str, str]:

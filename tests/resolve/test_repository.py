@@ -60,6 +60,17 @@ def test_a_token_is_not_in_the_clone(host: str, tmp_path: Path) -> None:
     assert found.stdout == ""
 
 
+def test_what_no_branch_has(host: str, tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-C", str(tmp_path / "served/x.git")]
+    made = subprocess.run([*git, "commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "two"], check=True, stdout=subprocess.PIPE)
+    commit = made.stdout.decode().strip()
+    subprocess.run([*git, "update-ref", "refs/pull/7/head", commit], check=True)
+    subprocess.run([*git, "update-server-info"], check=True)
+    for number, (revision, known) in enumerate([("@refs/pull/7/head", ""), ("", commit)]):
+        place, folder = f"http://{host}/x.git{revision}", tmp_path / f"clone{number}"
+        assert repository.clone("x", place=place, folder=folder, env=ENV, commit=known)[2] == commit
+
+
 def test_variables_in_the_requirements(host: str, store: Store, tmp_path: Path, told: Told) -> None:
     text = f"x @ git+http://me:${{TOKEN}}@{host}/${{NAME}}.git\n"
     (line,) = read(text, project=tmp_path, report=told).sources
