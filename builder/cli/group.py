@@ -14,17 +14,17 @@ def _remember(ctx: click.Context, param: click.Parameter, value: bool | str | No
     """What is in the environment holds for the programs that we start as well, and is read where it is needed."""
     if not value or ctx.resilient_parsing:
         return
-    if param.name == "debug":
+    if param.name == "global_debug":
         ctx.obj = ctx.find_root().obj = True
-    elif param.name == "no_color":
+    elif param.name == "global_no_color":
         os.environ["NO_COLOR"] = "1"
-    elif param.name == "registry":
+    elif param.name == "global_registry":
         os.environ["COG_REGISTRY_HOST"] = str(value)
 
 
 def _global(name: str, help: str, *, hidden: bool = True, metavar: str | None = None) -> click.Option:  # noqa: A002
     return click.Option(
-        [name],
+        [name, f"global_{name.removeprefix('--').replace('-', '_')}"],  # else an argument of that name is taken for it
         is_flag=metavar is None,
         metavar=metavar,
         help=help,

@@ -100,7 +100,9 @@ def _replicate(host: str, *, token_stdin: bool, no_open: bool, settings: Setting
 def _others(host: str, *, username: str | None, password: str | None, password_stdin: bool) -> Credentials:
     if password_stdin and username is None:
         raise click.UsageError("`--password-stdin` needs `--username`")
-    name = username or click.prompt(f"User name at {host}", err=True)
+    name = username or _name(host)
+    if not name:
+        raise RegistryError("there is no user name", hint="give it when asked, or with `--username`")
     if password_stdin:
         password = sys.stdin.read().removesuffix("\n").removesuffix("\r")
     if password is None:
@@ -110,8 +112,14 @@ def _others(host: str, *, username: str | None, password: str | None, password_s
     return Credentials(username=name, password=password)
 
 
+def _name(host: str) -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt(f"User name at {host}", err=True))
+    return sys.stdin.readline().strip()
+
+
 def _prompt(text: str) -> str:
     """A secret that is not shown; from a pipe, a line of it."""
     if sys.stdin.isatty():
         return str(click.prompt(text, hide_input=True, err=True))
-    return sys.stdin.readline()
+    return sys.stdin.readline().removesuffix("\n").removesuffix("\r")

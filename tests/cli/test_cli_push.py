@@ -237,7 +237,8 @@ def test_login_elsewhere(private: Server, box: Home, folder: Path) -> None:
     assert f"cogsmith login {private.host}" in text
     wrong = box("login", "-u", USER, "--password-stdin", private.host, stdin="wrong", ok=False)
     assert "does not know that name and password" in error(wrong, 10)
-    done = box("login", "-u", USER, "--password-stdin", private.host, stdin=f"{PASSWORD}\n")
+    assert "there is no user name" in error(box("login", private.host, stdin="", ok=False), 10)
+    done = box("login", private.host, stdin=f"{USER}\n{PASSWORD}\n")
     assert f"You are logged in to {private.host} as {USER}." in done.err
     assert box("push", f"{private.host}/x:v1", cwd=folder).out.startswith("sha256:")
     assert "logged out" in box("logout", private.host).err
