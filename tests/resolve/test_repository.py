@@ -62,7 +62,9 @@ def test_a_token_is_not_in_the_clone(host: str, tmp_path: Path) -> None:
 
 def test_what_no_branch_has(host: str, tmp_path: Path) -> None:
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-C", str(tmp_path / "served/x.git")]
-    made = subprocess.run([*git, "commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "two"], check=True, stdout=subprocess.PIPE)
+    made = subprocess.run(
+        [*git, "commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "two"], check=True, stdout=subprocess.PIPE
+    )
     commit = made.stdout.decode().strip()
     subprocess.run([*git, "update-ref", "refs/pull/7/head", commit], check=True)
     subprocess.run([*git, "update-server-info"], check=True)
