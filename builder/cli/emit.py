@@ -232,6 +232,11 @@ def _pipeline(
         console.warn(f"`{found.lock_path}` is not there, and the pipeline builds `--locked`: run `cogsmith lock`")
     root = output.resolve()
     inside = found.root.is_relative_to(root)
+    if not inside:
+        console.warn(
+            f"the project is not below `{output}`: the file is for a repository whose own folder holds its `cog.yaml`;"
+            " name the repository's folder with `-o`"
+        )
     spec = Pipeline(
         builder=builder,
         install=shlex.quote(install or f"cogsmith=={__version__}"),

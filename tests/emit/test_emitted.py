@@ -50,7 +50,8 @@ def test_the_program(cogsmith: Cogsmith, emitted: Path, locked_hello: Path, tmp_
     project = repository / "models" / "hello"
     shutil.copytree(locked_hello, project)
     to = ("--destination", "registry.example/me/hello:1")
-    cogsmith("emit", "kubernetes", *to, "--context", "pvc:work/x", "-o", tmp_path / "job", project)
+    told = cogsmith("emit", "kubernetes", *to, "--context", "pvc:work/x", "-o", tmp_path / "job", project).err
+    assert f"kubectl apply --server-side -f {tmp_path}/job/job.yaml" in told
     job = (tmp_path / "job" / "job.yaml").read_text()
     assert "--destination=registry.example/me/hello:1" in job
     assert '"--label=run.cog.config={' in job
@@ -76,6 +77,8 @@ def test_the_program(cogsmith: Cogsmith, emitted: Path, locked_hello: Path, tmp_
         made.write_text(made.read_text() + "# mine\n")
         refused = cogsmith("emit", system, "-o", repository, project, ok=False)
         assert f"{place}` is not as Cogsmith wrote it" in refused.err
+    outside = cogsmith("emit", "github", "-o", tmp_path / "outside", project)
+    assert f"the project is not below `{tmp_path}/outside`" in outside.err
     refused = cogsmith("emit", "containerfile", "-o", repository, project, ok=False)
     assert "holds files that would be lost" in refused.err
     assert not [path for path in tmp_path.rglob(".*") if path.name.startswith((".job.", ".map.", ".repository"))]
