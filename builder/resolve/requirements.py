@@ -201,7 +201,9 @@ class _Reader:
         if path.suffix != ".whl":
             self.sources.append(SourceLine(text=line, kind="archive", place=str(path.resolve())))
             return
-        self.lines.append(path.resolve().as_uri())
+        uri = path.resolve().as_uri()
+        # uv takes a `#` of a path for a fragment, however it is written, unless a name stands before the URL.
+        self.lines.append(f"{path.name.partition('-')[0]} @ {uri}" if "%23" in uri else uri)
 
     def _requirement(self, line: str) -> None:
         text, options = _split_options(line)

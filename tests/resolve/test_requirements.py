@@ -92,6 +92,13 @@ def test_local_wheels_become_absolute(tmp_path: Path) -> None:
     assert found.lines == expected
 
 
+def test_a_local_wheel_below_a_folder_with_a_number_sign(tmp_path: Path) -> None:
+    (tmp_path / "build #7").mkdir()
+    wheel = make_wheel(tmp_path / "build #7", "a-b")
+    found = lines(wheel.name, tmp_path / "build #7")
+    assert found == (f"a_b @ {wheel.resolve().as_uri()}",)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
