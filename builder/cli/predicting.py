@@ -115,7 +115,7 @@ def _check_output(path: Path | None, *, schema: Mapping[str, Any] | None) -> Non
         target = Path.cwd() / path.expanduser()
         if target.is_dir():
             target /= outputs.DEFAULT_NAME
-        if target.exists() and not target.is_file():  # /dev/stdout, a pipe
+        if target.is_symlink() or (target.exists() and not target.is_file()):  # /dev/stdout, a pipe
             return
         if not target.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

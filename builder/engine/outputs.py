@@ -136,7 +136,7 @@ def _write_url(url: str | Large, target: Path) -> Path:
     if not head.startswith("data:") or not comma:
         raise PredictionError(f"the output is not a data URL: `{head[:80]}`", hint="only data URLs can be written")
     kind, *parameters = head.removeprefix("data:").split(";")
-    if not _suffix(target):
+    if not _suffix(target) and not _through(target):
         extension = EXTENSIONS.get(kind)
         target = target.with_name(
             target.name + (mimetypes.guess_extension(kind) or "" if extension is None else extension)
@@ -152,13 +152,18 @@ def _write_url(url: str | Large, target: Path) -> Path:
     return target
 
 
+def _through(path: Path) -> bool:
+    """A pipe, a device, or a link: what /dev/stdout is, also where it is a file, and must stay."""
+    return path.is_symlink() or (path.exists() and not path.is_file())
+
+
 def write(target: Path, data: bytes | Iterable[bytes]) -> None:
     """Replace `target` whole, or write into it if it is no plain file; `PredictionError` if that cannot be."""
     pieces = [data] if isinstance(data, bytes) else data
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     plain = True
     try:
-        plain = not target.exists() or target.is_file()  # else /dev/stdout, a pipe
+        plain = not _through(target)
         with (temporary if plain else target).open("wb") as file:
             for piece in pieces:
                 file.write(piece)

@@ -96,6 +96,17 @@ def test_a_pipe_as_output(tmp_path: Path) -> None:
         os.close(reader)
 
 
+@pytest.mark.parametrize("output", ["hi", "data:text/plain;base64,aGkK"])
+def test_a_link_is_written_through(tmp_path: Path, output: str) -> None:
+    """Such as /dev/stdout where that is a file: to replace it would take it from the whole machine."""
+    (tmp_path / "link").symlink_to("file")
+    for _ in range(2):  # first it leads nowhere
+        kind = {"type": "string"} if output == "hi" else URI
+        assert files(output, kind, tmp_path, "link") == ["link"]
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "file").read_bytes() == b"hi\n"
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "output").mkdir()
     with pytest.raises(PredictionError, match='Default output name "output" conflicts with directory'):
