@@ -222,7 +222,10 @@ def _hash(path: Path, stat: os.stat_result) -> str:
         raise LayerError(f"could not read `{path}`: {(problem.strerror or '').lower()}") from problem
     before = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
     if before != (after.st_dev, after.st_ino, after.st_size, after.st_mtime_ns):
-        raise LayerError(f"`{path}` changed while it was read", hint="build again when nothing writes to it")
+        raise LayerError(
+            f"`{path}` changed while it was read",
+            hint="build again when nothing writes to it, or name it in `.dockerignore`",
+        )
     return sha256
 
 
