@@ -227,7 +227,7 @@ def _changed(label: str, path: Path) -> LayerError:
     return LayerError(
         f"`{label}` is not the file that was planned: its content or size differs",
         details=f"read from: {path}",
-        hint="it changed while the image was built: build again, or name it in `.dockerignore` if the build writes it (a log)",
+        hint="it changed while the image was built: build again; a log of the build belongs in `.dockerignore`",
     )
 
 
