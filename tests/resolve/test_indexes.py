@@ -1,4 +1,4 @@
-"""Whose settings count: uv's own first, then pip's."""
+"""Whose settings count: uv's own first, then pip's; and what is said of an index that is out of order."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from small_index import Told
 
-from builder.errors import ConfigError
+from builder.errors import ConfigError, ResolveError
 from builder.resolve.indexes import credentials, has_own, uv_environment
+from builder.resolve.uv import explained
 
 
 @pytest.fixture
@@ -201,3 +202,11 @@ def test_whether_the_user_set_an_index(env: dict[str, str], tmp_path: Path) -> N
         assert has_own({**plain, name: "https://a.invalid/simple"}), name
     write(tmp_path / "home/.config/uv/uv.toml", '[[index]]\nurl = "https://a.invalid/s"\n')
     assert has_own(plain)
+
+
+@pytest.mark.parametrize("where", ["https://e.invalid/simple/thing/", "https://e.invalid/thing-1-py3-none-any.whl"])
+def test_an_index_out_of_order(where: str) -> None:
+    said = f"error: Failed to fetch: `{where}`\n  cause: HTTP status server error (503 Service Unavailable) for url"
+    error = explained(ResolveError("no", details=said), target="here")
+    assert error.brief == "the package index is out of order: 503 Service Unavailable"
+    assert "try again later" in (error.hint or "")

@@ -16,7 +16,6 @@ from builder.plan import Remote, Wheel
 from builder.resolve.python import resolve_python
 from builder.resolve.requirements import Requirements
 from builder.resolve.torch import split
-from builder.resolve.uv import explained
 from builder.store import Store
 
 Resolve = Callable[..., tuple[tuple[Wheel, ...], tuple[Remote, ...]]]
@@ -258,14 +257,6 @@ def test_what_cannot_be_had(resolve: Resolve, index: Index, text: str, brief: st
     assert "uv pip compile" not in str(caught.value)
     if brief.startswith("the requirements cannot be met"):
         assert "thing<2" in (caught.value.details or "")
-
-
-@pytest.mark.parametrize("where", ["https://e.invalid/simple/thing/", "https://e.invalid/thing-1-py3-none-any.whl"])
-def test_an_index_out_of_order(where: str) -> None:
-    said = f"error: Failed to fetch: `{where}`\n  cause: HTTP status server error (503 Service Unavailable) for url"
-    error = explained(ResolveError("no", details=said), target="here")
-    assert error.brief == "the package index is out of order: 503 Service Unavailable"
-    assert "try again later" in (error.hint or "")
 
 
 def test_no_network(resolve: Resolve) -> None:
