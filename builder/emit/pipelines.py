@@ -5,7 +5,9 @@ Source of the rules: GitLab's "CI/CD YAML syntax reference", GitHub's "Workflow 
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from builder.emit.files import Emitted, sealed, text
@@ -61,11 +63,20 @@ def pipeline(system: System, spec: Pipeline) -> Emitted:
     values = {
         "spec": spec,
         "kaniko_debug": debug,
-        "secrets": [(name, variable(name)) for name in spec.secrets],
+        "secrets": list(variables(spec.secrets).items()),
         "host": spec.destination.partition("/")[0],
     }
     content = templates().get_template(f"ci/{system}.j2").render(values)
     return text(PLACES[system], sealed(content, comment="#"))
+
+
+def variables(secrets: Sequence[str]) -> dict[str, str]:
+    """The variable of each secret, a different one for each: `a-b` and `a.b` are numbered."""
+    found: dict[str, str] = {}
+    for secret in secrets:
+        names = (variable(secret) + (f"_{number}" if number > 1 else "") for number in itertools.count(1))
+        found[secret] = next(name for name in names if name not in found.values())
+    return found
 
 
 def variable(secret: str) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import itertools
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import yaml
 from builder.cli.emitting import archive
 from builder.emit.files import Emitted, is_sealed
 from builder.emit.kubernetes import CAPABILITIES, Job, job, resource_name
-from builder.emit.pipelines import Pipeline, pipeline, variable
+from builder.emit.pipelines import Pipeline, pipeline, variable, variables
 from builder.errors import ConfigError
 from emit.handed import CODE, IMAGE, folder_of, with_base
 
@@ -135,6 +136,7 @@ def test_names() -> None:
     assert [variable(name) for name in ("my token", "1st", "a.b-c")] == ["MY_TOKEN", "_1ST", "A_B_C"]
     # Not one that means something else there already, or that GitHub lets nobody set.
     assert [variable(name) for name in ("path", "github-token")] == ["BUILD_PATH", "BUILD_GITHUB_TOKEN"]
+    assert variables(["a-b", "a.b", "a.b.2", "c"]) == {"a-b": "A_B", "a.b": "A_B_2", "a.b.2": "A_B_2_2", "c": "C"}
 
 
 PLAIN = Pipeline(builder="cogsmith", install="cogsmith==1.2.3", platform="linux/amd64")
@@ -204,6 +206,24 @@ def test_shells_understand_their_scripts() -> None:
             for script in lines:
                 done = subprocess.run(["bash", "-n", "-c", script], capture_output=True, text=True, check=False)
                 assert done.returncode == 0, script + done.stderr
+
+
+@pytest.mark.parametrize(("ref", "tag"), [("v1.2", "v1.2"), ("feature/a b", "feature-a-b"), ("v1+cu118", "v1-cu118")])
+def test_a_branch_is_a_tag_on_github(ref: str, tag: str, tmp_path: Path) -> None:
+    """As GitHub's runner does it: a step writes the variable into a file; a `+` is in no tag of an image."""
+    data = pipeline("github", PLAIN).data
+    assert data is not None
+    (script,) = (line for line in scripts(yaml.safe_load(data)) if "IMAGE=" in line)
+    given = {"GITHUB_REPOSITORY": "Me/Model", "GITHUB_REF_NAME": ref, "GITHUB_ENV": str(tmp_path / "env")}
+    subprocess.run(["bash", "-e", "-c", script], env={**os.environ, **given}, check=True)
+    assert (tmp_path / "env").read_text() == f"IMAGE=ghcr.io/me/model:{tag}\n"
+
+
+def test_user_namespaces_are_allowed_where_something_runs() -> None:
+    for spec in PIPELINES:
+        data = pipeline("github", spec).data
+        assert data is not None
+        assert any("userns=0" in line for line in scripts(yaml.safe_load(data))) is spec.executes
 
 
 def scripts(node: Any) -> list[str]:
